@@ -1,0 +1,41 @@
+"""The TensorRT workbench: from a trained network to a fast, trusted NVIDIA engine.
+
+    model = load_model("data/models/fashion_cnn.onnx")
+    built = build(model, BuildConfig(profiles=(default_profile(model.inputs),)))
+"""
+
+from workbench.backends import available
+from workbench.building import Built, build, check_support
+from workbench.engine import Engine, read_layers, read_log
+from workbench.errors import WorkbenchError
+from workbench.machine import this_machine
+from workbench.model import Model, edit, fix_dimension, load_model, rename_dimension, set_input_dimension
+from workbench.profiles import default_profile, parse_shapes
+from workbench.store import EngineStore
+from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec
+
+__version__ = "0.1.0"
+__all__ = [
+    "BuildConfig",
+    "Built",
+    "Engine",
+    "EngineStore",
+    "Model",
+    "OptimizationProfile",
+    "ShapeRange",
+    "TensorSpec",
+    "WorkbenchError",
+    "available",
+    "build",
+    "check_support",
+    "default_profile",
+    "edit",
+    "fix_dimension",
+    "load_model",
+    "parse_shapes",
+    "read_layers",
+    "read_log",
+    "rename_dimension",
+    "set_input_dimension",
+    "this_machine",
+]

@@ -1,0 +1,98 @@
+"""The process in which back ends build: `python -m workbench._child`, one request on standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from workbench import backends
+from workbench.building import event_to_json
+from workbench.engine import write_layers
+from workbench.errors import BuildError, WorkbenchError
+from workbench.layers import covered_nodes
+from workbench.model import Model
+from workbench.types import Listener, LogLine, Progress, config_from_json
+
+_PROGRESS_S = 0.05
+
+
+def main() -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)  # whatever native code prints belongs to the log
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    def send(message: dict[str, Any]) -> None:
+        data = (json.dumps(message) + "\n").encode()
+        while data:
+            data = data[os.write(answers, data) :]
+
+    def listener(event: Progress | LogLine) -> None:
+        send(event_to_json(event))
+
+    try:
+        send(_serve(request, _Throttle(listener)))
+    except BuildError as error:
+        send({"event": "error", "kind": "BuildError", "message": error.reason, "node": error.node, "remedy": error.remedy})
+    except WorkbenchError as error:
+        send({"event": "error", "kind": type(error).__name__, "message": str(error)})
+    except MemoryError:
+        send(_failure("memory ran out", "Close other programs, or give smaller max shapes."))
+    except Exception as error:  # the edge of the process: what was not foreseen is told as well
+        for line in traceback.format_exc().splitlines():
+            listener(LogLine("verbose", line))
+        send(_failure(f"{type(error).__name__}: {error}", None))
+    os._exit(0)  # some libraries abort while they are taken down
+
+
+def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
+    folder = Path(request["folder"])
+    backend = backends.load(request["backend"])
+    model = Model(onnx.load(str(folder / "model.onnx"), load_external_data=False), Path(request["model_path"]))
+    if request["task"] == "check":
+        support = backend.check(model, listener)
+        refusals = [vars(refusal) for refusal in support.refusals]
+        return {"event": "done", "supported": support.supported, "refusals": refusals}
+    layers = backend.build(model, config_from_json(request["config"]), folder / "out", listener)
+    write_layers(folder / "out", layers)
+    covered = covered_nodes(layers) & {node.name for node in model.nodes}
+    return {"event": "done", "layers": len(layers), "nodes_covered": len(covered)}
+
+
+def _failure(message: str, remedy: str | None) -> dict[str, Any]:
+    return {"event": "error", "kind": "BuildError", "message": message, "node": None, "remedy": remedy}
+
+
+def _die_with_parent() -> None:
+    """The parent keeps its end of standard input open as long as it lives and wants us."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+class _Throttle:
+    """Passes on every log line and a phase's first and last step, and of the steps between at most 20 a second."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.last = 0.0
+
+    def __call__(self, event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and event.done and not event.finished:
+            now = time.monotonic()
+            if now - self.last < _PROGRESS_S:
+                return
+            self.last = now
+        self.listener(event)
+
+
+if __name__ == "__main__":
+    main()

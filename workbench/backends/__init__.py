@@ -1,0 +1,103 @@
+"""Back ends: what builds engines and opens them. Each is a module that satisfies Backend."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+from workbench.errors import ConfigError
+from workbench.layers import LayerInfo
+from workbench.model import Model
+from workbench.types import BuildConfig, Feeds, Listener, ModelSupport, Support, TensorSpec
+
+NAMES = ("rtx", "onnxruntime")
+
+
+class Session(Protocol):
+    """An open engine; a context manager."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    clock: str
+    """What `times_ms` measures, in words."""
+
+    def run(self, feeds: Feeds) -> dict[str, Any]:
+        """Arrays on the host in, arrays on the host out. Raises FeedError when they do not fit `inputs`."""
+
+    def times_ms(self, iterations: int) -> list[float]:
+        """Repeat the last run and return each repetition's time in milliseconds by the back end's own clock."""
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    PLAN: str
+    """The plan's file name inside an engine's folder."""
+
+    def support(self) -> Support:
+        """What this back end can do on this machine; quick, and safe in the notebook's kernel."""
+
+    def resolve(self, model: Model, config: BuildConfig) -> BuildConfig:
+        """What will really be built: defaults filled in, what has no effect dropped.
+
+        Raises ConfigError or ShapeError for what the back end cannot fulfil."""
+
+    def ingredients(self, config: BuildConfig) -> dict[str, Any]:
+        """Whatever besides model and configuration makes two engines differ: releases, the processor."""
+
+    def check(self, model: Model, listener: Listener) -> ModelSupport:
+        """Whether it takes the model's nodes. Runs in a child process."""
+
+    def build(self, model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+        """Build a resolved configuration and write the plan into `folder`. Runs in a child process."""
+
+    def open(self, plan: Path, *, threads: int | None = None) -> Session:
+        """Open a plan. Raises BackendError when it cannot run on this machine."""
+
+
+def load(name: str) -> Backend:
+    """The back end called `name`. Raises ConfigError for names that are none."""
+    if name not in NAMES:
+        raise ConfigError(f"there is no back end {name!r}; choose one of {', '.join(NAMES)}.")
+    return cast(Backend, importlib.import_module(f"workbench.backends.{name}"))
+
+
+def available() -> dict[str, Support]:
+    """What every back end can do on this machine, by name."""
+    return {name: load(name).support() for name in NAMES}
+
+
+def default_backend() -> str:
+    """The first back end that can build here."""
+    return next(name for name, support in available().items() if support.can_build)
+
+
+def check_precision(support: Support, model: Model, config: BuildConfig) -> None:
+    """Raise ConfigError, with the reason, for a precision the back end does not fulfil."""
+    if config.precision in support.precisions:
+        return
+    reason = (support.precision_reasons or {}).get(config.precision)
+    if reason is None:
+        raise ConfigError(f"there is no precision {config.precision!r}; choose one of {', '.join(support.precisions)}.")
+    if config.precision == "int8" and model.is_quantized:
+        reason = "this model brings its own scales (Q/DQ nodes): build it as fp32 or fp16 and they are used."
+    raise ConfigError(f"{support.backend} cannot build {config.precision}: {reason}")
+
+
+def check_targets(support: Support, config: BuildConfig) -> None:
+    """Raise ConfigError for a target the back end does not know."""
+    unknown = [target for target in config.targets if target not in support.targets]
+    if unknown:
+        raise ConfigError(f"{support.backend} has no target {unknown[0]!r}; choose among {', '.join(support.targets)}.")
+
+
+INT8_NEEDS_CALIBRATION = (
+    "int8 needs the range of every activation, found by calibration; "
+    "this release cannot calibrate yet. A model with Q/DQ nodes brings its ranges along."
+)

@@ -1,0 +1,239 @@
+"""What TensorRT and TensorRT-RTX share: parse, build, read plans. Alone in knowing the releases apart.
+
+`trt` is the module of one of them, handed in by the back end. Everything here runs in the build's child process, but
+for `read_plan_header`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from workbench.errors import BuildError
+from workbench.layers import LayerInfo, parse_layer_records
+from workbench.model import Model, operator
+from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, OptimizationProfile, Progress, Refusal
+
+_MAGIC = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
+_RTX_TARGET_BITS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+
+_REMEDIES = (
+    (r"Plugin not found", "TensorRT has no such operator: export with standard ONNX operators, or leave this node to ONNX Runtime."),
+    (r"UNSUPPORTED_NODE", "This release does not take the node: export it as other operators, or leave it to ONNX Runtime."),
+    (r"no optimization profile", "Give min, opt and max shapes for the open dimensions."),
+    (r"contradictory|kMIN|kOPT|kMAX|optimization profile", "Make the profile fit: equal names need equal ranges, min <= opt <= max."),
+    (r"for Turing|SM75", "Leave sm75 out of the targets, or choose fp16."),
+    (r"out of memory|OutOfMemory|bad_alloc", "Close other programs, or give smaller max shapes or a smaller workspace."),
+    (r"workspace", "Give the builder a larger workspace."),
+    (r"INT64|int64", "Export the model with int32 indices where you can."),
+)
+_NOISE = re.compile(r"^(?:IBuilder::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?")
+
+
+@dataclass(frozen=True)
+class PlanHeader:
+    """What the first bytes of a plan tell. `targets` is empty where the plan does not say what GPUs it is for."""
+
+    backend: str
+    release: str
+    targets: tuple[str, ...]
+
+
+def read_plan_header(path: Path) -> PlanHeader | None:
+    """Read a plan's kind, release and compute capabilities; None if it is not a plan."""
+    with path.open("rb") as file:
+        head = file.read(0x28)
+    if len(head) < 0x28 or head[:4] not in _MAGIC:
+        return None
+    backend = _MAGIC[head[:4]]
+    (mask,) = struct.unpack_from("<I", head, 0x20)
+    targets = tuple(name for bit, name in enumerate(_RTX_TARGET_BITS) if mask >> bit & 1) if backend == "rtx" else ()
+    return PlanHeader(backend, ".".join(str(part) for part in head[0x18:0x1C]), targets)
+
+
+def target_names(trt: ModuleType) -> tuple[str, ...]:
+    """The compute capabilities one can build for without such a GPU: ('sm75', ...)."""
+    return tuple(name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM"))
+
+
+_SEVERITIES = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "verbose"}
+_loggers: dict[str, Any] = {}
+
+
+def logger_for(trt: ModuleType, listener: Listener) -> Any:
+    """TensorRT's logger, its lines going to this listener from now on.
+
+    The library keeps the first logger it is given for the life of the process and ignores every other, so there is
+    one for each module, never freed.
+    """
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        listener: Listener
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            self.listener(LogLine(_SEVERITIES[severity.name], text))
+
+    if trt.__name__ not in _loggers:
+        _loggers[trt.__name__] = Logger()
+    _loggers[trt.__name__].listener = listener
+    return _loggers[trt.__name__]
+
+
+def make_progress_monitor(trt: ModuleType, listener: Listener) -> Any:
+    """Builder phases as Progress. Cancelling is not its business: the parent process ends the child."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.phases: dict[str, tuple[str | None, int]] = {}
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self.phases[phase] = (parent, steps)
+            listener(Progress(phase, 0, steps, parent))
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            parent, steps = self.phases[phase]
+            listener(Progress(phase, min(step + 1, steps), steps, parent))
+            return True
+
+        def phase_finish(self, phase: str) -> None:
+            parent, steps = self.phases[phase]
+            listener(Progress(phase, steps, steps, parent))
+
+    return Monitor()
+
+
+def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, ...]:
+    """The nodes NVIDIA's parser refuses, each with the reason."""
+    logger = logger_for(trt, listener)
+    builder = trt.Builder(logger)
+    network = _create_network(trt, builder)  # the parser does not keep it alive
+    parser = trt.OnnxParser(network, logger)
+    supported = parser.supports_model_v2(model.to_bytes(), str(model.path))
+    refusals = _refusals(model, parser)
+    if not supported and not refusals:
+        return (Refusal("", "", "the parser refuses the model as a whole"),)
+    return refusals
+
+
+def build_plan(trt: ModuleType, model: Model, config: BuildConfig, path: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+    """Parse, build and write the plan to `path`; returns its layers as the build log lists them.
+
+    The model carries its precision already; only tf32 is a flag. Raises BuildError with reason, node and remedy.
+    """
+    log = _LogKeeper(listener)
+    logger = logger_for(trt, log)
+    builder = trt.Builder(logger)
+    network = _create_network(trt, builder)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.to_bytes(), str(model.path)):
+        raise _parse_error(model, parser, log)
+    plan = builder.build_serialized_network(network, _builder_config(trt, builder, config, listener))
+    if plan is None:
+        raise _build_error(model, log)
+    with path.open("wb") as file:
+        file.write(memoryview(plan))
+    return tuple(layer for text in log.layer_records for layer in parse_layer_records(text))
+
+
+def _create_network(trt: ModuleType, builder: Any) -> Any:
+    """Up to release 10 the explicit batch must be asked for; RTX and 11 know nothing else."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+    return builder.create_network(1 << int(flag) if flag is not None else 0)
+
+
+def _builder_config(trt: ModuleType, builder: Any, config: BuildConfig, listener: Listener) -> Any:
+    options = builder.create_builder_config()
+    options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    options.progress_monitor = make_progress_monitor(trt, listener)
+    if config.workspace_bytes is not None:
+        options.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
+    if config.precision == "tf32":
+        options.set_flag(trt.BuilderFlag.TF32)
+    else:
+        options.clear_flag(trt.BuilderFlag.TF32)
+    for profile in config.profiles:
+        options.add_optimization_profile(_profile(builder, profile))
+    if config.targets:
+        options.num_compute_capabilities = len(config.targets)
+        for index, target in enumerate(config.targets):
+            capability = getattr(trt.ComputeCapability, target.upper())
+            if not options.set_compute_capability(capability, index):
+                raise BuildError(f"this release does not build for {target}", remedy="Leave it out of the targets.")
+    return options
+
+
+def _profile(builder: Any, profile: OptimizationProfile) -> Any:
+    result = builder.create_optimization_profile()
+    for name, item in profile.ranges.items():
+        result.set_shape(name, item.min, item.opt, item.max)
+    return result
+
+
+class _LogKeeper:
+    """Passes lines on and keeps what the end of the build is made of: errors and layer records."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.errors: list[str] = []
+        self.layer_records: list[str] = []
+
+    def __call__(self, event: Progress | LogLine) -> None:
+        if isinstance(event, LogLine):
+            if event.severity == "error":
+                self.errors.append(event.text)
+            elif event.text.startswith("Layers:\n"):
+                self.layer_records.append(event.text)
+        self.listener(event)
+
+
+def _refusals(model: Model, parser: Any) -> tuple[Refusal, ...]:
+    refusals = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        node = model.nodes[error.node()] if 0 <= error.node() < len(model.nodes) else None
+        name = error.node_name() or (node.name if node else "")
+        op_type = operator(node) if node and node.name == name else error.node_operator()
+        refusals.append(Refusal(name, op_type, _parser_reason(error)))
+    return tuple(refusals)
+
+
+def _parser_reason(error: Any) -> str:
+    """A failed check of the parser reads 'condition && "sentence"'; often there is only the condition."""
+    text = error.desc().strip()
+    quoted = re.search(r'"([^"]+)"', text)
+    code = error.code().name
+    if quoted:
+        return quoted[1].rstrip("?.").replace("Plugin not found, are", "Plugin not found: are")
+    return f"{code}" if text in ("", "false") else f"{code}: {text}"
+
+
+def _parse_error(model: Model, parser: Any, log: _LogKeeper) -> BuildError:
+    refusals = _refusals(model, parser)
+    if not refusals:
+        return _build_error(model, log)
+    first = refusals[0]
+    more = f" ({len(refusals) - 1} more nodes are refused)" if len(refusals) > 1 else ""
+    reason = f"{first.node} ({first.op_type}): NVIDIA's parser refuses it: {first.reason}{more}"
+    return BuildError(reason, node=first.node, remedy=remedy(first.reason))
+
+
+def _build_error(model: Model, log: _LogKeeper) -> BuildError:
+    text = log.errors[-1] if log.errors else "the builder gave no plan and no reason"
+    reason = _NOISE.sub("", text.strip()).split("\n")[0]
+    reason = re.sub(r" In \w+ at /_src/\S+", "", reason).strip("() ")
+    names = {node.name for node in model.nodes}
+    node = next((name for name in re.findall(r"['\"]([^'\"]+)['\"]|\[ONNX Layer: ([^\]]+)\]", text) for name in name if name in names), None)
+    return BuildError(reason, node=node, remedy=remedy(text))
+
+
+def remedy(text: str) -> str | None:
+    """What to do about an error of NVIDIA's parser or builder, if we know."""
+    return next((advice for pattern, advice in _REMEDIES if re.search(pattern, text)), None)

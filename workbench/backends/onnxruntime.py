@@ -1,0 +1,264 @@
+"""ONNX Runtime: the 'engine' is the optimized, serialized model for this machine. Runs everywhere."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import onnx
+
+from workbench import precision
+from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_precision, check_targets
+from workbench.errors import BackendError, BuildError, FeedError
+from workbench.layers import LayerInfo, LayerTensor
+from workbench.machine import cpu_features, this_machine, usable_cores
+from workbench.model import Model, operator
+from workbench.types import BuildConfig, Feeds, Listener, LogLine, ModelSupport, Progress, Refusal, Support, TensorSpec, ignore
+
+PLAN = "model.onnx"
+_WEIGHTS = "model.onnx.data"
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_LARGE = 1 << 30
+_NO_TF32 = "tf32 is a mode of NVIDIA GPUs, and ONNX Runtime's CUDA provider is not installed; choose fp32."
+_NO_BF16 = "ONNX Runtime has next to no bf16 operators; choose fp16, or the back end rtx."
+
+
+@cache
+def support() -> Support:
+    targets = tuple(name for name, provider in _PROVIDERS.items() if provider in _runtime().get_available_providers())
+    reasons = {"bf16": _NO_BF16, "int8": INT8_NEEDS_CALIBRATION}
+    cuda = "cuda" in targets
+    return Support(
+        backend="onnxruntime",
+        title="ONNX Runtime",
+        release=version_of_runtime(),
+        can_build=True,
+        build_reason="",
+        can_run=True,
+        run_reason="",
+        precisions=("fp32", "tf32", "fp16") if cuda else ("fp32", "fp16"),
+        precision_reasons=reasons if cuda else {**reasons, "tf32": _NO_TF32},
+        targets=targets,
+        default_targets=("cpu",),
+    )
+
+
+def resolve(model: Model, config: BuildConfig) -> BuildConfig:
+    """Profiles and workspace have no effect: ONNX Runtime takes any shape."""
+    here = support()
+    check_precision(here, model, config)
+    check_targets(here, config)
+    targets = config.targets or (("cuda",) if config.precision == "tf32" else ("cpu",))
+    return replace(config, targets=targets, profiles=(), workspace_bytes=None)
+
+
+def ingredients(config: BuildConfig) -> dict[str, Any]:
+    return {"release": version_of_runtime(), "cpu": this_machine().cpu, "cpu_features": list(cpu_features())}
+
+
+def check(model: Model, listener: Listener = ignore) -> ModelSupport:
+    options = _runtime().SessionOptions()
+    options.graph_optimization_level = _runtime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        _create(model, options, ("cpu",))
+    except Exception as error:  # its exceptions have no common base but Exception
+        return ModelSupport("onnxruntime", False, (_refusal(model, str(error)),))
+    return ModelSupport("onnxruntime", True)
+
+
+def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+    runtime = _runtime()
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        source = model
+        if config.precision in precision.CONVERTED:
+            phase = f"Converting the model to {config.precision}"
+            listener(Progress(phase, 0, 1))
+            source = precision.convert(model, config.precision, Path(work), keep_io_types=config.keep_io_types)
+            listener(Progress(phase, 1, 1))
+        options = runtime.SessionOptions()
+        options.log_severity_level = 1
+        options.optimized_model_filepath = str(folder / PLAN)
+        if _size(source) > _LARGE:
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
+            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        listener(Progress("Optimizing the graph for this machine", 0, None))
+        try:
+            _create(source, options, config.targets, use_tf32=config.precision == "tf32")
+        except Exception as error:  # its exceptions have no common base but Exception
+            refusal = _refusal(model, str(error))
+            raise BuildError(refusal.reason, node=refusal.node or None, remedy=_remedy(refusal.reason)) from error
+        listener(Progress("Optimizing the graph for this machine", 1, 1))
+    listener(LogLine("info", f"Optimized model written: {(folder / PLAN).stat().st_size:,} bytes"))
+    return _layers(model, onnx.load(str(folder / PLAN), load_external_data=False))
+
+
+def open(plan: Path, *, threads: int | None = None) -> Session:
+    """threads: processors one run may use; None for all that this process may."""
+    return OnnxRuntimeSession(plan, threads or usable_cores())
+
+
+class OnnxRuntimeSession:
+    """An optimized model, open on the CPU or, when it was built for it, on the CUDA provider."""
+
+    clock = "perf_counter around InferenceSession.run, arrays on the host in and out"
+
+    def __init__(self, plan: Path, threads: int) -> None:
+        runtime = _runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the plan is optimized
+        try:
+            self._session = runtime.InferenceSession(str(plan), options, providers=runtime.get_available_providers())
+        except Exception as error:  # its exceptions have no common base but Exception
+            raise BackendError(f"{plan}: ONNX Runtime cannot open it: {_first_line(str(error))}") from error
+        self.inputs = tuple(_spec(item) for item in self._session.get_inputs())
+        self.outputs = tuple(_spec(item) for item in self._session.get_outputs())
+        self._feeds: Feeds | None = None
+
+    def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        check_feeds(self.inputs, feeds)
+        self._feeds = feeds
+        try:
+            values = self._session.run(None, dict(feeds))
+        except Exception as error:  # its exceptions have no common base but Exception
+            raise BackendError(f"ONNX Runtime fails on this input: {_first_line(str(error))}") from error
+        return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
+
+    def times_ms(self, iterations: int) -> list[float]:
+        if self._feeds is None:
+            raise BackendError("nothing to repeat: run the session once before timing it.")
+        feeds, run, times = dict(self._feeds), self._session.run, []
+        for _ in range(iterations):
+            start = time.perf_counter_ns()
+            run(None, feeds)
+            times.append((time.perf_counter_ns() - start) / 1e6)
+        return times
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._session
+
+
+def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
+    """Raise FeedError for a missing or unknown input, another dtype, or a size that does not fit."""
+    specs = {spec.name: spec for spec in inputs}
+    for name in [*specs, *feeds]:
+        if name not in feeds:
+            raise FeedError(f"input {name} is missing: feed {specs[name]}.")
+        if name not in specs:
+            raise FeedError(f"there is no input {name}; feed {', '.join(map(str, inputs))}.")
+    for name, spec in specs.items():
+        array = np.asarray(feeds[name])
+        if array.dtype.name != spec.dtype:
+            raise FeedError(f"input {name} is {array.dtype.name}; it must be {spec.dtype}: use .astype({spec.dtype!r}).")
+        if array.ndim != len(spec.shape):
+            raise FeedError(f"input {spec} has {len(spec.shape)} dimensions; the array has the shape {array.shape}.")
+        for axis, (dim, size) in enumerate(zip(spec.shape, array.shape, strict=True)):
+            if isinstance(dim, int) and dim != size:
+                raise FeedError(f"input {name}, dimension {axis}: it must be {dim}; the array has {size}.")
+
+
+def _runtime() -> Any:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+@cache
+def version_of_runtime() -> str:
+    return str(_runtime().__version__)
+
+
+def _create(model: Model, options: Any, targets: tuple[str, ...], *, use_tf32: bool = False) -> Any:
+    folder = "session.model_external_initializers_file_folder_path"
+    if model.external_files:
+        options.add_session_config_entry(folder, str(model.path.parent))
+    cuda = [(_PROVIDERS["cuda"], {"use_tf32": str(int(use_tf32))})] if "cuda" in targets else []
+    return _runtime().InferenceSession(model.to_bytes(), options, providers=[*cuda, _PROVIDERS["cpu"]])
+
+
+def _size(model: Model) -> int:
+    return model.proto.ByteSize() + sum(path.stat().st_size for path in model.external_files)
+
+
+def _spec(item: Any) -> TensorSpec:
+    """ONNX Runtime writes types as 'tensor(float)' and nameless dimensions as None or 'unk__0'."""
+    kinds = {"float": "float32", "double": "float64"}
+    kind = item.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(None if isinstance(dim, str) and dim.startswith("unk__") else dim for dim in item.shape)
+    return TensorSpec(item.name, kinds.get(kind, kind), shape)
+
+
+def _first_line(text: str) -> str:
+    """The sentence in '[ONNXRuntimeError] : 1 : FAIL : sentence'."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text.strip()).split("\n")[0]
+
+
+def _refusal(model: Model, text: str) -> Refusal:
+    """Find the node in ONNX Runtime's sentence: by its name, else by its operator."""
+    reason = _first_line(text)
+    quoted = set(re.findall(r"[\w./:\-]+", reason))
+    for node in model.nodes:
+        if node.name in quoted or re.search(rf"\b{re.escape(node.op_type)}\(-?\d+\)", reason):
+            return Refusal(node.name, operator(node), reason)
+    return Refusal("", "", reason)
+
+
+def _remedy(reason: str) -> str | None:
+    if "is not a registered function/op" in reason:
+        return "ONNX Runtime has no such operator: export the model with standard ONNX operators."
+    if "Could not find an implementation" in reason:
+        return "The operator exists, but not for this type or processor: choose another precision."
+    return None
+
+
+def _layers(model: Model, optimized: onnx.ModelProto) -> tuple[LayerInfo, ...]:
+    """The nodes of the optimized graph, each with the model's nodes that it replaces.
+
+    Those are found on the way back from the node's outputs to tensors that the optimized graph still has.
+    """
+    producers = {name: node for node in model.nodes for name in node.output if name}
+    types = {value.name: value for value in (*optimized.graph.value_info, *optimized.graph.input, *optimized.graph.output)}
+    alive = {name for node in optimized.graph.node for name in node.output} | {item.name for item in optimized.graph.initializer}
+    layers = []
+    for node in optimized.graph.node:
+        nodes: dict[str, None] = {}
+        waiting = [name for name in node.output if name in producers]
+        while waiting:
+            origin = producers[waiting.pop()]
+            if origin.name in nodes:
+                continue
+            nodes[origin.name] = None
+            waiting += [name for name in origin.input if name in producers and name not in alive]
+        layers.append(
+            LayerInfo(
+                name=node.name,
+                kind=operator(node),
+                inputs=tuple(_tensor(name, types) for name in node.input if name),
+                outputs=tuple(_tensor(name, types) for name in node.output if name),
+                tactic="",
+                nodes=tuple(nodes),
+            )
+        )
+    return tuple(layers)
+
+
+def _tensor(name: str, types: dict[str, onnx.ValueInfoProto]) -> LayerTensor:
+    if name not in types:
+        return LayerTensor(name, (), "")
+    tensor = types[name].type.tensor_type
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
+    return LayerTensor(name, shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name)

@@ -1,0 +1,129 @@
+"""TensorRT-RTX: NVIDIA engines built ahead of time on any x86-64 machine, with or without a GPU."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from workbench import precision
+from workbench.backends import INT8_NEEDS_CALIBRATION, Session, _nvidia, check_precision, check_targets
+from workbench.errors import BackendError, ConfigError
+from workbench.layers import LayerInfo
+from workbench.machine import this_machine
+from workbench.model import Model
+from workbench.profiles import check_profile
+from workbench.types import BuildConfig, Listener, ModelSupport, OptimizationProfile, Progress, Support, ignore
+
+PLAN = "engine.plan"
+PORTABLE = ("sm80", "sm86", "sm89", "sm120", "sm121")
+"""What RTX builds for when no target is named: one plan for Ampere to Blackwell."""
+_TARGETS = ("sm75", *PORTABLE)
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+_CUDA = (12, 9)
+"""The oldest CUDA release of a driver that runs TensorRT-RTX 1.x."""
+
+
+def support() -> Support:
+    release, reason = _installed()
+    return Support(
+        backend="rtx",
+        title="TensorRT-RTX",
+        release=release,
+        can_build=not reason,
+        build_reason=reason,
+        can_run=False,
+        run_reason=reason or _why_not_run(),
+        precisions=_PRECISIONS,
+        precision_reasons={"int8": INT8_NEEDS_CALIBRATION},
+        targets=_TARGETS,
+        default_targets=PORTABLE,
+    )
+
+
+def resolve(model: Model, config: BuildConfig) -> BuildConfig:
+    here = support()
+    if not here.can_build:
+        raise BackendError(here.build_reason)
+    check_precision(here, model, config)
+    check_targets(here, config)
+    if "sm75" in config.targets and config.precision == "bf16":
+        raise ConfigError("Turing (sm75) has no bf16: leave sm75 out of the targets, or choose fp16.")
+    targets = tuple(name for name in _TARGETS if name in config.targets) or PORTABLE
+    open_inputs = [spec for spec in model.inputs if spec.open_axes]
+    if not open_inputs:
+        for profile in config.profiles:
+            check_profile(model.inputs, profile)
+        return replace(config, targets=targets, profiles=())
+    for profile in config.profiles or (OptimizationProfile({}),):
+        check_profile(model.inputs, profile)
+    return replace(config, targets=targets)
+
+
+def ingredients(config: BuildConfig) -> dict[str, Any]:
+    converter = {"converter": precision.converter_release()} if config.precision in precision.CONVERTED else {}
+    return {"release": _installed()[0], **converter}
+
+
+def check(model: Model, listener: Listener = ignore) -> ModelSupport:
+    refusals = _nvidia.check(_module(), model, listener)
+    return ModelSupport("rtx", not refusals, refusals)
+
+
+def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+    targets = () if config.targets == PORTABLE else config.targets  # RTX's own default set, in one smaller plan
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        if config.precision in precision.CONVERTED:
+            phase = f"Converting the model to {config.precision}"
+            listener(Progress(phase, 0, 1))
+            model = precision.convert(model, config.precision, Path(work), keep_io_types=config.keep_io_types)
+            listener(Progress(phase, 1, 1))
+        return _nvidia.build_plan(_module(), model, replace(config, targets=targets), folder / PLAN, listener)
+
+
+def open(plan: Path, *, threads: int | None = None) -> Session:
+    raise BackendError(f"{plan.name} cannot run here: {support().run_reason}")
+
+
+def _module() -> ModuleType:
+    try:
+        return import_module("tensorrt_rtx")
+    except (ImportError, OSError) as error:
+        raise BackendError(f"tensorrt_rtx cannot be loaded: {error}") from error
+
+
+@cache
+def _installed() -> tuple[str | None, str]:
+    """The release, or the reason why there is none."""
+    try:
+        return version("tensorrt_rtx"), ""
+    except PackageNotFoundError:
+        pass
+    machine = platform.machine().lower()
+    if sys.platform not in ("linux", "win32") or machine not in ("x86_64", "amd64"):
+        return None, f"NVIDIA has no TensorRT-RTX wheel for {platform.system()} on {machine}; use onnxruntime here."
+    return None, "TensorRT-RTX is not installed: pip install tensorrt-rtx"
+
+
+def _why_not_run() -> str:
+    """RTX engines are built here for other machines; the sentence says what this one lacks to run them."""
+    machine = this_machine()
+    if machine.cuda_version is None:
+        return "no NVIDIA GPU with a driver was found; engines are built for other machines."
+    if tuple(int(part) for part in machine.cuda_version.split(".")) < _CUDA:
+        wanted = ".".join(map(str, _CUDA))
+        return f"the NVIDIA driver is too old: it supports CUDA {machine.cuda_version}, TensorRT-RTX needs {wanted}."
+    if not machine.gpus:
+        return "the NVIDIA driver is there but shows no GPU; engines are built for other machines."
+    for gpu in machine.gpus:
+        if "sm" + gpu.compute_capability.replace(".", "") in _TARGETS:
+            return f"running RTX engines on the {gpu.name} is not part of this release; it builds them only."
+    gpu = machine.gpus[0]
+    return f"TensorRT-RTX does not support the {gpu.name} (compute capability {gpu.compute_capability})."

@@ -1,0 +1,147 @@
+"""An engine on disk: a folder with plan, layers, log and a sealed record of what it was made from."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import StoreError, UntrustedEngine
+from workbench.layers import LayerInfo, layers_from_json, layers_to_json
+from workbench.types import LogLine
+
+RECORD, LAYERS, LOG = "engine.json", "layers.json", "build.log.gz"
+FORMAT = 1
+"""Part of every key: raised when engines of an earlier workbench must not be reused."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A serialized engine and where it came from.
+
+    recipe: all that makes two engines differ; its hash is `key`. plan: the plan's file name in `folder`.
+    nodes: ONNX nodes of the model; nodes_covered: how many of them the layers name. build_s: seconds the build took.
+    built_at: ISO 8601, UTC. machine: where it was built. files: SHA-256 of every file beside the record.
+    """
+
+    folder: Path
+    key: str
+    recipe: Mapping[str, Any]
+    model_name: str
+    model_path: str
+    plan: str
+    plan_bytes: int
+    layers: int
+    nodes: int
+    nodes_covered: int
+    build_s: float
+    built_at: str
+    machine: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / self.plan
+
+    @property
+    def backend(self) -> str:
+        return str(self.recipe["backend"])
+
+    @property
+    def release(self) -> str:
+        return str(self.recipe["ingredients"]["release"])
+
+    @property
+    def precision(self) -> str:
+        return str(self.recipe["precision"])
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.recipe["targets"])
+
+    @property
+    def size_bytes(self) -> int:
+        """What the whole folder takes on disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+
+def recipe_key(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 over the recipe in canonical form, hexadecimal, its first 32 digits."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def write_record(engine: Engine, secret: bytes) -> Engine:
+    """Hash the folder's files and write the sealed record; returns the engine with its hashes."""
+    files = {path.name: _sha256(path) for path in sorted(engine.folder.iterdir()) if path.name != RECORD}
+    engine = replace(engine, files=files)
+    body = {name: value for name, value in asdict(engine).items() if name != "folder"}
+    text = json.dumps({"seal": _seal(body, secret), "engine": body}, indent=1)
+    (engine.folder / RECORD).write_text(text)
+    return engine
+
+
+def read_record(folder: Path, secret: bytes, *, trust: bool = False) -> Engine:
+    """Read an engine's record.
+
+    Raises StoreError when the record cannot be read, and UntrustedEngine when its seal is not the one of this
+    store: the record was changed, or another store built the engine. `trust` waives the seal, nothing else.
+    """
+    try:
+        data = json.loads((folder / RECORD).read_text())
+        body, seal = data["engine"], data["seal"]
+        engine = Engine(folder=folder, **body)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{folder}: holds no readable engine record ({error}); build the engine again.") from error
+    if not trust and not hmac.compare_digest(_seal(body, secret), str(seal)):
+        raise UntrustedEngine(
+            f"{folder}: this store did not build the engine, or its record was changed. A plan is executable code: "
+            "build it here, or pass trust=True (--trust) if you know where it comes from."
+        )
+    return engine
+
+
+def verify(engine: Engine) -> None:
+    """Raise StoreError if any file of the engine is missing or differs from its SHA-256."""
+    for name, wanted in engine.files.items():
+        path = engine.folder / name
+        if not path.is_file():
+            raise StoreError(f"{engine.folder}: {name} is missing; build the engine again.")
+        if _sha256(path) != wanted:
+            raise StoreError(f"{path}: damaged (its SHA-256 has changed); build the engine again.")
+
+
+def read_layers(engine: Engine) -> tuple[LayerInfo, ...]:
+    return layers_from_json(json.loads((engine.folder / LAYERS).read_text()))
+
+
+def write_layers(folder: Path, layers: Iterable[LayerInfo]) -> None:
+    (folder / LAYERS).write_text(json.dumps(layers_to_json(layers)))
+
+
+def read_log(engine: Engine) -> tuple[LogLine, ...]:
+    with gzip.open(engine.folder / LOG, "rt") as file:
+        return tuple(LogLine(*json.loads(line)) for line in file)
+
+
+def write_log(folder: Path, lines: Iterable[LogLine]) -> None:
+    with gzip.open(folder / LOG, "wt", compresslevel=1) as file:
+        file.writelines(json.dumps([line.severity, line.text]) + "\n" for line in lines)
+
+
+def _seal(body: Mapping[str, Any], secret: bytes) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Every error a user can cause, as one tree.
+
+WorkbenchError            what went wrong, where, and what to do now
+├── ModelError            the ONNX file is missing, broken, or reaches outside its folder
+├── ShapeError            shapes or a profile that do not fit the model's inputs
+├── ConfigError           an option that does not exist or that the back end cannot fulfil
+├── FeedError             arrays that do not fit a session's inputs
+├── BackendError          a back end that cannot do this on this machine
+├── BuildError            a build that failed; knows the node at fault and the last log lines
+├── BuildCancelled        a build the user stopped
+└── StoreError            the engine store cannot be read or written
+    └── UntrustedEngine   a plan that this store did not build
+"""
+
+from __future__ import annotations
+
+
+class WorkbenchError(Exception):
+    """A sentence for the user. `exit_code` is what the command line returns: 2 for a mistake, 1 for a failure."""
+
+    exit_code = 2
+
+
+class ModelError(WorkbenchError):
+    pass
+
+
+class ShapeError(WorkbenchError):
+    pass
+
+
+class ConfigError(WorkbenchError):
+    pass
+
+
+class FeedError(WorkbenchError):
+    pass
+
+
+class BackendError(WorkbenchError):
+    exit_code = 1
+
+
+class BuildError(WorkbenchError):
+    """A failed build.
+
+    reason: what the back end said; node: ONNX node at fault, if known; remedy: what to do;
+    log_tail: the last meaningful log lines; repeat: a shell line that repeats the build.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        node: str | None = None,
+        remedy: str | None = None,
+        log_tail: tuple[str, ...] = (),
+        repeat: str | None = None,
+    ) -> None:
+        self.reason, self.node, self.remedy, self.log_tail, self.repeat = reason, node, remedy, log_tail, repeat
+        where = f"node {node}: " if node and node not in reason else ""
+        super().__init__(f"{where}{reason.rstrip('.')}." + (f" {remedy}" if remedy else ""))
+
+
+class BuildCancelled(WorkbenchError):
+    exit_code = 1
+
+
+class StoreError(WorkbenchError):
+    exit_code = 1
+
+
+class UntrustedEngine(StoreError):
+    exit_code = 2

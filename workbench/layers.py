@@ -1,0 +1,113 @@
+"""Engine layers as the back ends report them, read into LayerInfo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_RECORD = re.compile(
+    r"^Name: (?P<name>.*), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>(?:.*?\})?)\], "
+    r"(?:Constants: \[(?:.*?\})?\], )?Outputs: \[(?P<outputs>(?:.*?\})?)\], (?P<rest>TacticName: .*|[A-Z]\w*: .*)$"
+)
+_TENSOR = re.compile(
+    r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<shape>[^\]]*)\].*?(?:Datatype: (?P<dtype>[^,}]+).*?)?"
+    r"(?:Format: (?P<format>[^}]*?))? ?\}"
+)
+_TACTIC = re.compile(r"TacticName: (.*?), StreamId:")
+_STREAM = re.compile(r"StreamId: (\d+)")
+_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\s]*(?:\[ONNX Layer: |$))")
+SYNCHRONIZATION = frozenset({"signal", "wait"})
+
+
+@dataclass(frozen=True)
+class LayerTensor:
+    """A tensor a layer reads or writes; -1 in `shape` is open. dtype as the back end calls it ('Half', 'float32')."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    format: str = ""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One step of an engine. `nodes` are the ONNX nodes it does the work of; empty for copies and synchronization."""
+
+    name: str
+    kind: str
+    inputs: tuple[LayerTensor, ...]
+    outputs: tuple[LayerTensor, ...]
+    tactic: str
+    nodes: tuple[str, ...]
+    stream: int = 0
+
+    @property
+    def is_synchronization(self) -> bool:
+        """Whether the layer only orders streams and computes nothing."""
+        return self.kind in SYNCHRONIZATION
+
+
+def parse_layer_records(text: str) -> tuple[LayerInfo, ...]:
+    """Read the records TensorRT-RTX prints under 'Layers:' in its VERBOSE log (detailed profiling verbosity).
+
+    Raises ValueError for a record in a form it does not know, so that no layer is silently lost.
+    """
+    body = text.split("\n\nI/O Tensors:", 1)[0]
+    return tuple(_layer(line) for line in body.splitlines() if line.startswith("Name: "))
+
+
+def _layer(line: str) -> LayerInfo:
+    match = _RECORD.match(line)
+    if match is None:
+        raise ValueError(f"layer record in an unknown form: {line[:200]}")
+    fields, _, metadata = match["rest"].partition("Metadata: ")
+    tactic, stream = _TACTIC.search(fields), _STREAM.search(fields)
+    return LayerInfo(
+        name=match["name"],
+        kind=match["kind"],
+        inputs=_tensors(match["inputs"]),
+        outputs=_tensors(match["outputs"]),
+        tactic=tactic[1] if tactic else "",
+        nodes=tuple(dict.fromkeys(_NODE.findall(metadata))),
+        stream=int(stream[1]) if stream else 0,
+    )
+
+
+def _tensors(text: str) -> tuple[LayerTensor, ...]:
+    return tuple(
+        LayerTensor(
+            name=item["name"],
+            shape=tuple(int(size) for size in item["shape"].split(",") if size),
+            dtype=item["dtype"] or "",
+            format=item["format"] or "",
+        )
+        for item in _TENSOR.finditer(text)
+    )
+
+
+def covered_nodes(layers: Iterable[LayerInfo]) -> frozenset[str]:
+    """The ONNX nodes that at least one layer names."""
+    return frozenset(node for layer in layers for node in layer.nodes)
+
+
+def layers_to_json(layers: Iterable[LayerInfo]) -> list[dict[str, Any]]:
+    return [asdict(layer) for layer in layers]
+
+
+def layers_from_json(data: Iterable[dict[str, Any]]) -> tuple[LayerInfo, ...]:
+    def tensors(items: list[dict[str, Any]]) -> tuple[LayerTensor, ...]:
+        return tuple(LayerTensor(**{**item, "shape": tuple(item["shape"])}) for item in items)
+
+    return tuple(
+        LayerInfo(
+            **{
+                **item,
+                "inputs": tensors(item["inputs"]),
+                "outputs": tensors(item["outputs"]),
+                "nodes": tuple(item["nodes"]),
+            }
+        )
+        for item in data
+    )

@@ -1,0 +1,305 @@
+"""An ONNX file as a Model: checked, every node uniquely named, dimensions and contents known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+
+from workbench.errors import ModelError
+from workbench.types import Dim, TensorSpec
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A checked ONNX model.
+
+    proto: every node has a unique name; tensors in external files are not loaded, so models of any size fit.
+    Treat it as read-only. path: the file it was read from; external data lies in the same folder.
+    edits: what `edit` did to it since, such as 'batch=4'.
+    """
+
+    proto: ModelProto
+    path: Path
+    edits: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the user feeds: graph inputs without those that an initializer already fills."""
+        weights = {tensor.name for tensor in self.proto.graph.initializer}
+        return tuple(_spec(value) for value in self.proto.graph.input if value.name not in weights)
+
+    @cached_property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return tuple(_spec(value) for value in self.proto.graph.output)
+
+    @cached_property
+    def nodes(self) -> tuple[NodeProto, ...]:
+        """The nodes of the main graph in their order; those inside If, Loop and Scan bodies belong to their node."""
+        return tuple(self.proto.graph.node)
+
+    @cached_property
+    def operators(self) -> dict[str, int]:
+        """Operator -> count, most frequent first; operators of other domains as 'domain.Operator'."""
+        return dict(Counter(operator(node) for node in self.nodes).most_common())
+
+    @property
+    def opset(self) -> int:
+        """The version of the standard operator set, 0 when the model uses none of its operators."""
+        return next((item.version for item in self.proto.opset_import if item.domain in ("", "ai.onnx")), 0)
+
+    @property
+    def producer(self) -> str:
+        return f"{self.proto.producer_name} {self.proto.producer_version}".strip()
+
+    @cached_property
+    def parameters(self) -> int:
+        """The number of weights: elements of all floating-point and quantized initializers and constants."""
+        return sum(_elements(tensor) for tensor in _tensors(self.proto.graph) if tensor.data_type in _WEIGHT_TYPES)
+
+    @cached_property
+    def external_files(self) -> tuple[Path, ...]:
+        """The files that hold tensors outside the ONNX file."""
+        names = {_external(tensor)["location"] for tensor in _tensors(self.proto.graph) if _external(tensor)}
+        return tuple(self.path.parent / name for name in sorted(names))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal hash of the whole content, external files included; the file's name plays no part."""
+        digest = hashlib.sha256(self.to_bytes())
+        for path in self.external_files:
+            digest.update(b"\0" + path.name.encode() + b"\0")
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the model brings its own scales: QuantizeLinear / DequantizeLinear nodes."""
+        return "DequantizeLinear" in self.operators
+
+    def to_bytes(self) -> bytes:
+        """The serialized model without its external data, the same bytes for the same content."""
+        try:
+            return self.proto.SerializeToString(deterministic=True)
+        except (EncodeError, ValueError) as error:
+            raise ModelError(f"{self.path}: over 2 GB in one protobuf; keep the weights in external data.") from error
+
+
+def load_model(path: str | Path) -> Model:
+    """Read and check an ONNX file.
+
+    Raises ModelError: no such file, not ONNX, refused by the ONNX checker, or external data that is missing, too
+    short, or outside the model's folder.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file.")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{path}: not an ONNX file, or cut off ({path.stat().st_size:,} bytes).") from error
+    if not proto.graph.node and not proto.graph.output:
+        raise ModelError(f"{path}: not an ONNX model: it holds no graph.")
+    _check_external_data(proto, path)
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, RuntimeError) as error:
+        reason = str(error).split("\n\n==>")[0].strip()
+        raise ModelError(f"{path}: the ONNX checker refuses it: {reason}") from error
+    _name_nodes(proto)
+    model = Model(proto, path.resolve())
+    _ = model.inputs, model.outputs  # refuses inputs that are not tensors now rather than later
+    return model
+
+
+def fix_dimension(model: Model, name: str, size: int) -> Model:
+    """The model with every dimension called `name` fixed to `size`."""
+    return _replace_dimension(model, name, size)
+
+
+def rename_dimension(model: Model, old: str, new: str) -> Model:
+    """The model with the open dimension `old` called `new` everywhere. An existing name makes the two equal."""
+    return _replace_dimension(model, old, new)
+
+
+def set_input_dimension(model: Model, input_name: str, axis: int, dim: int | str) -> Model:
+    """The model with one axis of one input fixed (int) or given a name of its own (str).
+
+    What the exporter inferred about inner tensors and output shapes is dropped, because it may no longer hold.
+    """
+    proto = _copy(model.proto)
+    value = next((item for item in proto.graph.input if item.name == input_name), None)
+    if value is None:
+        known = ", ".join(spec.name for spec in model.inputs)
+        raise ModelError(f"{model.name} has no input {input_name!r}; it has {known}.")
+    dims = value.type.tensor_type.shape.dim
+    if not 0 <= axis < len(dims):
+        raise ModelError(f"input {input_name} has {len(dims)} dimensions; {axis} is not one of them, counted from 0.")
+    _set_dim(dims[axis], dim)
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        for item in output.type.tensor_type.shape.dim:
+            if item.dim_param:
+                item.Clear()
+    return Model(proto, model.path, (*model.edits, f"{input_name}:{axis}={dim}"))
+
+
+def edit(model: Model, change: str) -> Model:
+    """Apply one change written as text: 'batch=4' fixes a dimension by name, 'batch=n' renames it, 'x:2=height' or
+    'x:2=48' names or fixes axis 2 of input x. Raises ModelError for anything else."""
+    target, equals, value = change.rpartition("=")
+    if not equals or not target or not value:
+        raise ModelError(f"dimension {change!r}: write NAME=SIZE, NAME=NEWNAME or INPUT:AXIS=SIZE.")
+    dim = int(value) if value.lstrip("-").isdigit() else value
+    name, colon, axis = target.rpartition(":")
+    if colon and axis.isdigit() and name in {spec.name for spec in model.inputs}:
+        return set_input_dimension(model, name, int(axis), dim)
+    return fix_dimension(model, target, dim) if isinstance(dim, int) else rename_dimension(model, target, dim)
+
+
+def _replace_dimension(model: Model, name: str, dim: int | str) -> Model:
+    proto = _copy(model.proto)
+    found = 0
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for item in value.type.tensor_type.shape.dim:
+            if item.dim_param == name:
+                _set_dim(item, dim)
+                found += 1
+    if not found:
+        names = sorted({dim for spec in model.inputs for dim in spec.shape if isinstance(dim, str)})
+        raise ModelError(f"{model.name} has no dimension {name!r}; it has {', '.join(names) or 'no named ones'}.")
+    return Model(proto, model.path, (*model.edits, f"{name}={dim}"))
+
+
+def _copy(proto: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _set_dim(item: onnx.TensorShapeProto.Dimension, dim: int | str) -> None:
+    if isinstance(dim, int):
+        if dim < 1:
+            raise ModelError(f"a dimension cannot be fixed to {dim}: a size is at least 1.")
+        item.dim_value = dim
+    else:
+        item.dim_param = dim
+
+
+def operator(node: NodeProto) -> str:
+    """'Conv' for a standard operator, 'com.microsoft.Gelu' for one of another domain."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _spec(value: ValueInfoProto) -> TensorSpec:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ModelError(f"{value.name}: a {str(kind).replace('_type', '')}; engines take and give tensors only.")
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    dims: list[Dim] = []
+    for item in tensor.shape.dim:
+        if item.HasField("dim_value") and item.dim_value > 0:
+            dims.append(item.dim_value)
+        else:
+            dims.append(item.dim_param or None)
+    return TensorSpec(value.name, dtype, tuple(dims))
+
+
+_WEIGHT_TYPES = frozenset(
+    getattr(TensorProto, name)
+    for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT4E2M1")
+    if hasattr(TensorProto, name)
+)
+
+
+def _elements(tensor: TensorProto) -> int:
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count
+
+
+def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Initializers and the tensors in attributes, through all subgraphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            elif attribute.type == AttributeProto.TENSORS:
+                yield from attribute.tensors
+        for inner in _subgraphs(node):
+            yield from _tensors(inner)
+
+
+def _external(tensor: TensorProto) -> dict[str, str]:
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return {}
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _check_external_data(proto: ModelProto, path: Path) -> None:
+    folder = path.parent.resolve()
+    sizes: dict[str, int] = {}
+    for tensor in _tensors(proto.graph):
+        entry = _external(tensor)
+        if not entry:
+            continue
+        location = entry.get("location", "")
+        if location not in sizes:
+            file = (folder / location).resolve()
+            if not location or not file.is_relative_to(folder):
+                raise ModelError(f"{path}: tensor {tensor.name} reads {location!r}, outside the model's folder; refused.")
+            if not file.is_file():
+                raise ModelError(f"{path}: its weights are missing: put {location} beside it.")
+            sizes[location] = file.stat().st_size
+        end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
+        if end > sizes[location]:
+            raise ModelError(f"{path}: {location} is cut off: {sizes[location]:,} bytes, {end:,} needed; copy it again.")
+
+
+def _name_nodes(proto: ModelProto) -> None:
+    """Give every node a name of its own, subgraphs included: TensorRT reports layers by node name.
+
+    A nameless node becomes 'node_of_<first output>', as TensorRT itself would call it.
+    """
+
+    def nodes(graph: GraphProto) -> Iterator[NodeProto]:
+        for node in graph.node:
+            yield node
+            for inner in _subgraphs(node):
+                yield from nodes(inner)
+
+    taken = {node.name for node in nodes(proto.graph)}
+    seen: set[str] = set()
+    for node in nodes(proto.graph):
+        wanted = node.name or f"node_of_{next((name for name in node.output if name), node.op_type)}"
+        name, number = wanted, 2
+        while name in seen or (name in taken and name != node.name):
+            name, number = f"{wanted}_{number}", number + 1
+        node.name = name
+        seen.add(name)

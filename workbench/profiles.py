@@ -1,0 +1,169 @@
+"""Optimization profiles: written as text, proposed for a model, and checked against it in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from workbench.errors import ShapeError
+from workbench.types import Dim, OptimizationProfile, Shape, ShapeRange, TensorSpec
+
+BOUNDS = ("min", "opt", "max")
+
+
+@dataclass(frozen=True)
+class ProfileProblem:
+    """What is wrong with one input's range. axis is None when the whole shape is meant."""
+
+    input: str
+    axis: int | None
+    text: str
+
+
+def parse_shapes(texts: Iterable[str]) -> OptimizationProfile:
+    """`['input:1x3x64x64,4x3x224x224,16x3x640x640']` -> a profile: min, opt, max; one shape means all three.
+
+    An input's name may hold colons: the last one counts. Raises ShapeError naming the text at fault.
+    """
+    ranges: dict[str, ShapeRange] = {}
+    for text in texts:
+        name, colon, shapes = text.rpartition(":")
+        parts = [_shape(part, text) for part in shapes.split(",")]
+        if not colon or not name or len(parts) not in (1, 3):
+            raise ShapeError(f"shapes {text!r}: write NAME:MIN,OPT,MAX such as image:1x3x64x64,4x3x224x224,8x3x640x640.")
+        if name in ranges:
+            raise ShapeError(f"shapes {text!r}: input {name} is given twice.")
+        ranges[name] = ShapeRange(*(parts * 3 if len(parts) == 1 else parts))
+    return OptimizationProfile(ranges)
+
+
+def format_shapes(profile: OptimizationProfile) -> list[str]:
+    """The inverse of parse_shapes."""
+    texts = []
+    for name, item in profile.ranges.items():
+        bounds = [item.opt] if item.min == item.opt == item.max else [item.min, item.opt, item.max]
+        texts.append(f"{name}:" + ",".join("x".join(map(str, shape)) or "scalar" for shape in bounds))
+    return texts
+
+
+def default_profile(inputs: Iterable[TensorSpec]) -> OptimizationProfile:
+    """A first proposal for every input with open dimensions.
+
+    Batch 1, 1, 8; height and width of pictures 64, 640, 1280; sequence length 1, 128, 512. Fixed dimensions are kept.
+    """
+    ranges = {}
+    for spec in inputs:
+        if spec.open_axes:
+            bounds = [_guess(spec, axis) for axis in range(len(spec.shape))]
+            low, best, high = (tuple(bound[index] for bound in bounds) for index in range(3))
+            ranges[spec.name] = ShapeRange(low, best, high)
+    return OptimizationProfile(ranges)
+
+
+def profile_problems(inputs: Iterable[TensorSpec], profile: OptimizationProfile) -> tuple[ProfileProblem, ...]:
+    """Everything that keeps a profile from fitting the inputs; empty when it fits."""
+    specs = {spec.name: spec for spec in inputs}
+    problems = [
+        ProfileProblem(name, None, f"the model has no input {name}; its inputs are {', '.join(specs) or 'none'}")
+        for name in profile.ranges
+        if name not in specs
+    ]
+    named: dict[str, tuple[str, int, tuple[int, int, int]]] = {}
+    for spec in specs.values():
+        item = profile.ranges.get(spec.name)
+        if item is None:
+            if spec.open_axes:
+                problems.append(ProfileProblem(spec.name, None, f"{spec} has open dimensions: give min, opt and max"))
+            continue
+        ranks = {len(shape) for shape in (item.min, item.opt, item.max)}
+        if ranks != {len(spec.shape)}:
+            problems.append(ProfileProblem(spec.name, None, f"{spec} has {len(spec.shape)} dimensions, not {_ranks(ranks)}"))
+            continue
+        for axis, dim in enumerate(spec.shape):
+            bounds = (item.min[axis], item.opt[axis], item.max[axis])
+            text = _axis_problem(dim, bounds) or _name_problem(named, dim, spec.name, axis, bounds)
+            if text:
+                problems.append(ProfileProblem(spec.name, axis, text))
+    return tuple(problems)
+
+
+def check_profile(inputs: Iterable[TensorSpec], profile: OptimizationProfile) -> None:
+    """Raise ShapeError with the first problem, if there is one."""
+    problems = profile_problems(inputs, profile)
+    if problems:
+        first = problems[0]
+        axis = "" if first.axis is None else f", dimension {first.axis}"
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ShapeError(f"profile of input {first.input}{axis}: {first.text}{more}.")
+
+
+def _shape(part: str, text: str) -> Shape:
+    part = part.strip().lower()
+    if part == "scalar":
+        return ()
+    try:
+        return tuple(int(size) for size in part.split("x"))
+    except ValueError as error:
+        raise ShapeError(f"shapes {text!r}: {part!r} is not a shape; write sizes joined by x, such as 1x3x224x224.") from error
+
+
+def _guess(spec: TensorSpec, axis: int) -> tuple[int, int, int]:
+    dim = spec.shape[axis]
+    if isinstance(dim, int):
+        return dim, dim, dim
+    if axis == 0 or (isinstance(dim, str) and "batch" in dim.lower()):
+        return 1, 1, 8
+    if len(spec.shape) == 4 and spec.dtype.startswith(("float", "bfloat", "uint8")):
+        return 64, 640, 1280
+    return 1, 128, 512
+
+
+def _ranks(ranks: set[int]) -> str:
+    return " or ".join(str(rank) for rank in sorted(ranks))
+
+
+def _axis_problem(dim: Dim, bounds: tuple[int, int, int]) -> str | None:
+    low, best, high = bounds
+    if isinstance(dim, int) and set(bounds) != {dim}:
+        wrong = next(size for size in bounds if size != dim)
+        return f"the model fixes it to {dim}; {wrong} does not fit"
+    for bound, size in zip(BOUNDS, bounds, strict=True):
+        if size < 1:
+            return f"{bound} is {size}; a size is at least 1"
+    if low > best:
+        return f"min {low} is larger than opt {best}"
+    if best > high:
+        return f"opt {best} is larger than max {high}"
+    return None
+
+
+def _name_problem(
+    named: dict[str, tuple[str, int, tuple[int, int, int]]], dim: Dim, name: str, axis: int, bounds: tuple[int, int, int]
+) -> str | None:
+    """Dimensions of one name are equal at run time, so NVIDIA's builder refuses different ranges for them."""
+    if not isinstance(dim, str):
+        return None
+    first = named.setdefault(dim, (name, axis, bounds))
+    if first[2] == bounds:
+        return None
+    other = f"dimension {first[1]} of {first[0]}"
+    return (
+        f"it is called {dim!r} like {other}, so both need the same range "
+        f"({_range(first[2])} there, {_range(bounds)} here); rename one if they differ"
+    )
+
+
+def _range(bounds: tuple[int, int, int]) -> str:
+    return ", ".join(map(str, bounds))
+
+
+def opt_shapes(inputs: Iterable[TensorSpec], profiles: tuple[OptimizationProfile, ...]) -> Mapping[str, Shape]:
+    """A shape for every input: the first profile's opt, or the proposal's where there is none."""
+    given: dict[str, ShapeRange] = dict(profiles[0].ranges) if profiles else {}
+    specs = tuple(inputs)
+    proposed = default_profile(specs).ranges
+    shapes: dict[str, Shape] = {}
+    for spec in specs:
+        item = given.get(spec.name) or proposed.get(spec.name)
+        shapes[spec.name] = item.opt if item else tuple(int(dim) for dim in spec.shape if isinstance(dim, int))
+    return shapes

@@ -1,0 +1,111 @@
+"""The same build written as Python, command line, trtexec and Paddle-TRT: for people to copy, and for error messages."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from workbench.model import Model
+from workbench.profiles import format_shapes
+from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
+
+
+def shell_line(model: Model, config: BuildConfig, backend: str, *, reuse: bool = True) -> str:
+    """One line for a POSIX shell that repeats the build."""
+    words = ["workbench", "build", _shown(model.path), "--backend", backend, "--precision", config.precision]
+    for change in model.edits:
+        words += ["--dim", change]
+    for profile in config.profiles:
+        words += ["--shapes", *format_shapes(profile)]
+    if config.workspace_bytes is not None:
+        words += ["--workspace", str(config.workspace_bytes)]
+    if config.targets:
+        words += ["--targets", ",".join(config.targets)]
+    if not config.keep_io_types:
+        words.append("--convert-io")
+    if not reuse:
+        words.append("--no-reuse")
+    return shlex.join(words)
+
+
+def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool = True) -> str:
+    """A script that does the same and can be run as it is."""
+    lines = ["import workbench as wb", "", f"model = wb.load_model({_shown(model.path)!r})"]
+    lines += [f"model = wb.edit(model, {change!r})" for change in model.edits]
+    fields = [f"precision={config.precision!r}"]
+    if config.profiles:
+        profiles = ", ".join(f"wb.parse_shapes({format_shapes(profile)!r})" for profile in config.profiles)
+        fields.append(f"profiles=({profiles},)")
+    if config.workspace_bytes is not None:
+        fields.append(f"workspace_bytes={_bytes(config.workspace_bytes)}")
+    if config.targets:
+        fields.append(f"targets={config.targets!r}")
+    if not config.keep_io_types:
+        fields.append("keep_io_types=False")
+    lines.append("config = wb.BuildConfig(")
+    lines += [f"    {field}," for field in fields]
+    lines += [")", f"built = wb.build(model, config, {backend!r}{'' if reuse else ', reuse=False'})", "print(built)"]
+    return "\n".join(lines)
+
+
+def trtexec_line(model: Model, config: BuildConfig) -> str:
+    """The nearest trtexec call (TensorRT 8.6 to 10): precision is a flag there, and the plan fits one GPU only."""
+    words = ["trtexec", f"--onnx={_shown(model.path)}", f"--saveEngine={model.name}.{config.precision}.plan"]
+    words += {"fp32": ["--noTF32"], "fp16": ["--fp16"], "bf16": ["--bf16"], "int8": ["--int8"]}.get(config.precision, [])
+    if config.profiles:
+        for bound in ("min", "opt", "max"):
+            words.append(f"--{bound}Shapes={_shapes(config.profiles[0], bound)}")
+    if config.workspace_bytes is not None:
+        words.append(f"--memPoolSize=workspace:{config.workspace_bytes / 2**20:g}M")
+    words.append("--profilingVerbosity=detailed")
+    return " \\\n  ".join(shlex.quote(word) for word in words)
+
+
+def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str:
+    """The Paddle-TRT calls that ask for the same, for a Paddle model of this network."""
+    modes = {"fp16": "Half", "bf16": "Bfloat16", "int8": "Int8"}
+    lines = [
+        "import paddle.inference as paddle_infer",
+        "",
+        f'config = paddle_infer.Config("{model.name}.pdmodel", "{model.name}.pdiparams")',
+        "config.enable_use_gpu(256, 0)",
+        "config.enable_tensorrt_engine(",
+        f"    workspace_size={_bytes(config.workspace_bytes or 1 << 30)},",
+        f"    max_batch_size={_max_batch(model.inputs, config)},",
+        "    min_subgraph_size=3,",
+        f"    precision_mode=paddle_infer.PrecisionType.{modes.get(config.precision, 'Float32')},",
+        f"    use_static={reuse},",
+        "    use_calib_mode=False,",
+        ")",
+    ]
+    if config.profiles:
+        lines.append("config.set_trt_dynamic_shape_info(")
+        for bound in ("min", "max", "opt"):
+            shapes = {name: list(getattr(item, bound)) for name, item in config.profiles[0].ranges.items()}
+            lines.append(f"    {shapes!r},  # {bound}")
+        lines.append(")")
+    lines.append("predictor = paddle_infer.create_predictor(config)")
+    return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working folder where that is shorter to read."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _shapes(profile: OptimizationProfile, bound: str) -> str:
+    return ",".join(f"{name}:{'x'.join(map(str, getattr(item, bound)))}" for name, item in profile.ranges.items())
+
+
+def _bytes(size: int) -> str:
+    """1073741824 -> '1 << 30'."""
+    power = size.bit_length() - 1
+    return f"1 << {power}" if size == 1 << power else str(size)
+
+
+def _max_batch(inputs: tuple[TensorSpec, ...], config: BuildConfig) -> int:
+    profile = config.profiles[0].ranges if config.profiles else {}
+    largest = [item.max[0] for item in profile.values() if item.max]
+    fixed = [spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)]
+    return max([*largest, *fixed, 1])

@@ -1,0 +1,256 @@
+"""EngineStore: serialized engines by content key; atomic, locked, checked; explains a miss."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import BaseFileLock, FileLock, Timeout
+from platformdirs import user_cache_path
+
+from workbench.engine import RECORD, Engine, read_record, verify, write_record
+from workbench.errors import StoreError
+
+_INNER = frozenset({"format", "ingredients"})
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What a key leads to. `damage` says why a stored engine was set aside."""
+
+    engine: Engine | None
+    damage: str | None = None
+
+
+class EngineStore:
+    """The folder of engines: `engines/KEY/`, with `work/` for builds under way and `damaged/` for what was set aside.
+
+    folder: default is WORKBENCH_HOME, else the user's cache folder. Safe for several processes at once.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        default = os.environ.get("WORKBENCH_HOME") or user_cache_path("tensorrt-workbench")
+        self.folder = Path(folder or default).expanduser().resolve()
+        self._engines, self._work, self._damaged, self._locks = (
+            self.folder / name for name in ("engines", "work", "damaged", "locks")
+        )
+        try:
+            for path in (self._engines, self._work, self._damaged, self._locks):
+                path.mkdir(parents=True, exist_ok=True)
+            self._secret = self._read_secret()
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: engines cannot be stored here ({error.strerror}); set WORKBENCH_HOME to a folder you own."
+            ) from error
+
+    # ---- finding
+
+    def find(self, key: str) -> Lookup:
+        """The engine of this key, every file checked. A damaged one is set aside and counts as a miss.
+
+        Call under `lock`, so that nobody replaces the engine meanwhile.
+        """
+        folder = self._engines / key
+        if not folder.exists():
+            return Lookup(None)
+        try:
+            engine = read_record(folder, self._secret)
+            if engine.key != key:
+                raise StoreError(f"{folder}: holds the engine {engine.key}.")
+            verify(engine)
+        except StoreError as error:
+            self._set_aside(folder)
+            return Lookup(None, f"the stored engine was damaged and set aside: {error}")
+        with contextlib.suppress(OSError):
+            os.utime(folder / RECORD)  # prune removes what was not used for longest
+        return Lookup(engine)
+
+    def load(self, folder: str | Path, *, trust: bool = False) -> Engine:
+        """An engine from any folder, every file checked.
+
+        Raises UntrustedEngine for one that this store did not build, unless trust=True: a plan is executable code.
+        """
+        engine = read_record(Path(folder).expanduser().resolve(), self._secret, trust=trust)
+        verify(engine)
+        return engine
+
+    def engines(self) -> tuple[Engine, ...]:
+        """All engines with an intact record, the last used first."""
+        found = []
+        for folder in self._engines.iterdir():
+            with contextlib.suppress(StoreError, OSError):
+                found.append(((folder / RECORD).stat().st_mtime, read_record(folder, self._secret)))
+        return tuple(engine for _, engine in sorted(found, key=lambda item: item[0], reverse=True))
+
+    def by_prefix(self, prefix: str) -> Engine:
+        """The engine whose key starts with `prefix`, every file checked. Raises StoreError if none or several do."""
+        matches = [engine for engine in self.engines() if prefix and engine.key.startswith(prefix)]
+        if len(matches) != 1:
+            what = "no stored engine" if not matches else f"{len(matches)} stored engines"
+            raise StoreError(f"{what} has a key that starts with {prefix!r}; `workbench engines` lists them.")
+        return self.load(matches[0].folder)
+
+    def why_missed(self, recipe: Mapping[str, Any], model_name: str) -> str:
+        """Name the nearest stored engine and how its recipe differs from the wanted one."""
+        stored = self.engines()
+        if not stored:
+            return "the store holds no engine yet"
+        same_model = [engine for engine in stored if engine.recipe["model"] == recipe["model"]]
+        candidates = same_model or [engine for engine in stored if engine.model_name == model_name]
+        if not candidates:
+            return f"no engine of {model_name} is stored yet"
+        candidates = [engine for engine in candidates if engine.backend == recipe["backend"]]
+        if not candidates:
+            return f"no engine of {model_name} is stored for {recipe['backend']} yet"
+        nearest = min(candidates, key=lambda engine: len(_differences(engine.recipe, recipe)))
+        parts = _differences(nearest.recipe, recipe)
+        if not parts:
+            return "an engine like this was stored a moment ago"
+        return f"the nearest stored engine ({nearest.key[:8]}) differs in {'; '.join(parts)}"
+
+    # ---- building and adding
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """An empty folder for a build under way, removed afterwards, even if this process dies (by the next one)."""
+        self._sweep()
+        name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        lock = FileLock(self._work / f"{name}.lock")
+        with lock:
+            folder = self._work / name
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+    def lock(self, key: str) -> BaseFileLock:
+        """Held while looking up, building or removing this key, by one process at a time."""
+        return FileLock(self._locks / f"{key}.lock")
+
+    def add(self, engine: Engine) -> Engine:
+        """Seal a finished engine and move its folder, from `staging`, to its place in one step. Call under `lock`."""
+        place = self._engines / engine.key
+        engine = write_record(engine, self._secret)
+        _sync(engine.folder)
+        if place.exists():
+            self._discard(place)
+        os.rename(engine.folder, place)
+        _sync(place.parent, files=False)
+        return read_record(place, self._secret)
+
+    # ---- keeping house
+
+    def size_bytes(self) -> int:
+        """Everything the store takes on disk, what was set aside included."""
+        return sum(_tree_bytes(path) for path in (self._engines, self._damaged, self._work))
+
+    def remove(self, engine: Engine) -> None:
+        """Forget a stored engine."""
+        if engine.folder.parent != self._engines:
+            raise StoreError(f"{engine.folder} does not lie in this store; delete it yourself.")
+        self._discard(engine.folder)
+
+    def prune(self, max_bytes: int) -> tuple[Engine, ...]:
+        """Remove what was set aside, then the engines unused for longest, until at most max_bytes remain.
+
+        An engine that another process builds at this moment is left alone. Returns the removed ones.
+        """
+        self._sweep()
+        for path in self._damaged.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
+        removed = []
+        size = self.size_bytes()
+        for engine in reversed(self.engines()):
+            if size <= max_bytes:
+                break
+            with contextlib.suppress(Timeout), self.lock(engine.key).acquire(timeout=0):
+                size -= engine.size_bytes
+                self._discard(engine.folder)
+                removed.append(engine)
+        return tuple(removed)
+
+    def _discard(self, folder: Path) -> None:
+        """Out of its place in one step, then deleted, so that no reader meets half an engine."""
+        with self.staging() as work, contextlib.suppress(FileNotFoundError):
+            os.rename(folder, work / "discarded")
+
+    def _set_aside(self, folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, self._damaged / f"{folder.name}-{time.time_ns()}")
+
+    def _sweep(self) -> None:
+        """Delete the staging folders of processes that died: their locks are free."""
+        for folder in self._work.iterdir():
+            if folder.suffix == ".lock":
+                continue
+            lock = FileLock(self._work / f"{folder.name}.lock")
+            with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _read_secret(self) -> bytes:
+        """The key that seals this store's records, made once; only its owner can read it."""
+        path = self.folder / "secret"
+        if not path.exists():
+            draft = self.folder / f"secret.{secrets.token_hex(8)}"
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)  # the first process wins
+            draft.unlink()
+        return path.read_bytes()
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    parts = []
+    if stored["model"] != wanted["model"]:
+        parts.append("the model's content")
+    old, new = (_flat(recipe) for recipe in (stored, wanted))
+    for name in sorted(old.keys() & new.keys()):  # an ingredient of one only comes with a difference named anyway
+        if old.get(name) != new.get(name):
+            parts.append(f"{name.replace('_', ' ')} ({_text(old.get(name))} stored, {_text(new.get(name))} wanted)")
+    return parts
+
+
+def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: value for name, value in recipe.items() if name not in (*_INNER, "model")}, **recipe["ingredients"]}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return " and ".join(
+            ", ".join(f"{name} {'/'.join('x'.join(map(str, shape)) for shape in item.values())}" for name, item in one.items())
+            for one in value
+        )
+    if isinstance(value, list) and value:
+        return "+".join(map(str, value)) if len(value) <= 8 else f"{len(value)} entries"
+    return "none" if value in (None, []) else str(value)
+
+
+def _tree_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _sync(folder: Path, *, files: bool = True) -> None:
+    """Onto the disk before the rename says that it is there."""
+    if os.name == "nt":
+        return
+    for path in (*(folder.iterdir() if files else ()), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,170 @@
+"""The plain, frozen values that flow through the workbench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Dim = int | str | None
+"""A fixed size, the name of an open dimension, or None: open and nameless. Equal names mean equal sizes."""
+
+Shape = tuple[int, ...]
+Feeds = Mapping[str, np.ndarray]
+"""Arrays on the host by tensor name."""
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
+SEVERITIES = ("error", "warning", "info", "verbose")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: `dtype` is numpy's name for it ('float32', 'bfloat16')."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    @property
+    def open_axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis, dim in enumerate(self.shape) if not isinstance(dim, int))
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join('?' if dim is None else str(dim) for dim in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes an engine must take for one input: smallest, the one it is tuned for, largest."""
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+
+@dataclass(frozen=True)
+class OptimizationProfile:
+    """A ShapeRange for every input with open dimensions, by input name."""
+
+    ranges: Mapping[str, ShapeRange]
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What the user wishes; a back end's `resolve` says what it will really build.
+
+    precision: one of PRECISIONS. targets: what the engine shall run on ('sm89', 'sm120' for RTX; 'cpu', 'cuda' for
+    ONNX Runtime), empty for the back end's default. keep_io_types: inputs and outputs keep the model's types.
+    """
+
+    precision: str = "fp32"
+    profiles: tuple[OptimizationProfile, ...] = ()
+    workspace_bytes: int | None = None
+    targets: tuple[str, ...] = ()
+    keep_io_types: bool = True
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A step of a build. `total` is None where the back end does not tell; then only elapsed time is shown."""
+
+    phase: str
+    done: int
+    total: int | None
+    parent: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.total is not None and self.done >= self.total
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a build log; `severity` is one of SEVERITIES."""
+
+    severity: str
+    text: str
+
+
+Listener = Callable[[Progress | LogLine], None]
+
+
+def ignore(event: Progress | LogLine) -> None:
+    """The listener of those who do not listen."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """What a back end can do on this machine. A reason is a sentence for the user, and empty where the answer is yes.
+
+    precisions: those it can fulfil, with the reason for every other one in `precision_reasons`.
+    targets: what may stand in BuildConfig.targets.
+    """
+
+    backend: str
+    title: str
+    release: str | None
+    can_build: bool
+    build_reason: str
+    can_run: bool
+    run_reason: str
+    precisions: tuple[str, ...] = ()
+    precision_reasons: Mapping[str, str] | None = None
+    targets: tuple[str, ...] = ()
+    default_targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A node that a back end does not take."""
+
+    node: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelSupport:
+    """Whether a back end takes a whole model, and the nodes it refuses."""
+
+    backend: str
+    supported: bool
+    refusals: tuple[Refusal, ...] = ()
+
+
+def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[int]]]:
+    return {
+        name: {"min": list(item.min), "opt": list(item.opt), "max": list(item.max)}
+        for name, item in sorted(profile.ranges.items())
+    }
+
+
+def profile_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> OptimizationProfile:
+    return OptimizationProfile(
+        {
+            name: ShapeRange(tuple(item["min"]), tuple(item["opt"]), tuple(item["max"]))
+            for name, item in data.items()
+        }
+    )
+
+
+def config_to_json(config: BuildConfig) -> dict[str, Any]:
+    return {
+        "precision": config.precision,
+        "profiles": [profile_to_json(profile) for profile in config.profiles],
+        "workspace_bytes": config.workspace_bytes,
+        "targets": list(config.targets),
+        "keep_io_types": config.keep_io_types,
+    }
+
+
+def config_from_json(data: Mapping[str, Any]) -> BuildConfig:
+    return BuildConfig(
+        precision=data["precision"],
+        profiles=tuple(profile_from_json(item) for item in data["profiles"]),
+        workspace_bytes=data["workspace_bytes"],
+        targets=tuple(data["targets"]),
+        keep_io_types=data["keep_io_types"],
+    )
