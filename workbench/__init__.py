@@ -1,12 +1,12 @@
 """The TensorRT workbench: from a trained network to a fast, trusted NVIDIA engine.
 
-    model = load_model("data/models/fashion_cnn.onnx")
-    built = build(model, BuildConfig(profiles=(default_profile(model.inputs),)))
+model = load_model("data/models/fashion_cnn.onnx")
+built = build(model, BuildConfig(profiles=(default_profile(model.inputs),)))
 """
 
 from workbench.backends import available
 from workbench.building import Built, build, check_support
-from workbench.engine import Engine, read_layers, read_log
+from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
 from workbench.machine import this_machine
 from workbench.model import Model, edit, fix_dimension, load_model, rename_dimension, set_input_dimension
@@ -32,6 +32,7 @@ __all__ = [
     "edit",
     "fix_dimension",
     "load_model",
+    "open_engine",
     "parse_shapes",
     "read_layers",
     "read_log",

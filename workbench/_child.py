@@ -41,7 +41,15 @@ def main() -> None:
     try:
         send(_serve(request, _Throttle(listener)))
     except BuildError as error:
-        send({"event": "error", "kind": "BuildError", "message": error.reason, "node": error.node, "remedy": error.remedy})
+        send(
+            {
+                "event": "error",
+                "kind": "BuildError",
+                "message": error.reason,
+                "node": error.node,
+                "remedy": error.remedy,
+            }
+        )
     except WorkbenchError as error:
         send({"event": "error", "kind": type(error).__name__, "message": str(error)})
     except MemoryError:

@@ -36,6 +36,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ONNXRUNTIME_LINE = re.compile(r"^\S+ \S+ \[([VIWEF]):onnxruntime:[^\]]*\] (.*)$")
 _ONNXRUNTIME_SEVERITY = {"V": "verbose", "I": "info", "W": "warning", "E": "error", "F": "error"}
 WAITING = "Waiting for another process that builds this engine"
+STARTING = "Starting the build process"
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,8 @@ def _run_child(
     log: list[LogLine] = []
     answer: dict[str, Any] | None = None
     open_streams = len(readers)
+    listener(Progress(STARTING, 0, None))
+    started = False
     try:
         while open_streams:
             if cancel.is_set():
@@ -188,6 +191,9 @@ def _run_child(
                 event = events.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
+            if not started:
+                started = True
+                listener(Progress(STARTING, 1, 1))
             if event is None:
                 open_streams -= 1
             elif isinstance(event, LogLine):
@@ -277,7 +283,9 @@ def _error(answer: dict[str, Any], log: list[LogLine]) -> WorkbenchError:
 def _crash(status: int, model: Model, log: list[LogLine]) -> BuildError:
     """The child died without an answer: say how, and look in the log for the node it was at."""
     text = "\n".join(line.text for line in log[-50:])
-    at = next((node.name for node in model.nodes if re.search(rf"(?<![\w/.]){re.escape(node.name)}(?![\w/.])", text)), None)
+    at = next(
+        (node.name for node in model.nodes if re.search(rf"(?<![\w/.]){re.escape(node.name)}(?![\w/.])", text)), None
+    )
     if status == -signal.SIGKILL:
         reason = "the build process was killed by the system, most likely because memory ran out"
         advice = "Close other programs, or give smaller max shapes."

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench import backends
+from workbench.backends import Session
 from workbench.errors import StoreError, UntrustedEngine
 from workbench.layers import LayerInfo, layers_from_json, layers_to_json
-from workbench.types import LogLine
+from workbench.types import LogLine, OptimizationProfile, profile_from_json
 
 RECORD, LAYERS, LOG = "engine.json", "layers.json", "build.log.gz"
 FORMAT = 1
@@ -63,6 +65,11 @@ class Engine:
     @property
     def targets(self) -> tuple[str, ...]:
         return tuple(self.recipe["targets"])
+
+    @property
+    def profiles(self) -> tuple[OptimizationProfile, ...]:
+        """The shapes it takes; empty where all are fixed or, with ONNX Runtime, any will do."""
+        return tuple(profile_from_json(item) for item in self.recipe["profiles"])
 
     @property
     def size_bytes(self) -> int:
@@ -145,3 +152,13 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def open_engine(engine: Engine, *, threads: int | None = None) -> Session:
+    """Check the engine's files once more and open it for running.
+
+    threads: processors one run may use (ONNX Runtime); None for all. Raises StoreError when a file has changed since
+    the look-up, BackendError when the engine cannot run on this machine.
+    """
+    verify(engine)
+    return backends.load(engine.backend).open(engine.plan_path, threads=threads)

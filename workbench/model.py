@@ -223,7 +223,18 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
 
 _WEIGHT_TYPES = frozenset(
     getattr(TensorProto, name)
-    for name in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT4E2M1")
+    for name in (
+        "FLOAT",
+        "FLOAT16",
+        "BFLOAT16",
+        "DOUBLE",
+        "INT8",
+        "UINT8",
+        "INT4",
+        "UINT4",
+        "FLOAT8E4M3FN",
+        "FLOAT4E2M1",
+    )
     if hasattr(TensorProto, name)
 )
 
@@ -273,13 +284,17 @@ def _check_external_data(proto: ModelProto, path: Path) -> None:
         if location not in sizes:
             file = (folder / location).resolve()
             if not location or not file.is_relative_to(folder):
-                raise ModelError(f"{path}: tensor {tensor.name} reads {location!r}, outside the model's folder; refused.")
+                raise ModelError(
+                    f"{path}: tensor {tensor.name} reads {location!r}, outside the model's folder; refused."
+                )
             if not file.is_file():
                 raise ModelError(f"{path}: its weights are missing: put {location} beside it.")
             sizes[location] = file.stat().st_size
         end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
         if end > sizes[location]:
-            raise ModelError(f"{path}: {location} is cut off: {sizes[location]:,} bytes, {end:,} needed; copy it again.")
+            raise ModelError(
+                f"{path}: {location} is cut off: {sizes[location]:,} bytes, {end:,} needed; copy it again."
+            )
 
 
 def _name_nodes(proto: ModelProto) -> None:

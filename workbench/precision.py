@@ -113,4 +113,3 @@ def _round_to_bfloat16(tensor: TensorProto, original: TensorProto | None) -> Non
     values = numpy_helper.to_array(original if original is not None else tensor).astype(np.float32)
     bfloat16 = onnx.helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
     tensor.CopyFrom(numpy_helper.from_array(values.astype(bfloat16), tensor.name))
-

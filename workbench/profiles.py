@@ -20,6 +20,51 @@ class ProfileProblem:
     text: str
 
 
+@dataclass(frozen=True)
+class OpenDimension:
+    """An open dimension wherever it occurs: `places` are (input, axis). Equal names are one dimension.
+
+    key: its name, or 'input:axis' where it has none.
+    """
+
+    key: str
+    name: str | None
+    places: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.places[0][0]}, axis {self.places[0][1]}"
+
+
+def open_dimensions(inputs: Iterable[TensorSpec]) -> tuple[OpenDimension, ...]:
+    """The open dimensions of the inputs in order of appearance."""
+    places: dict[str, list[tuple[str, int]]] = {}
+    names: dict[str, str | None] = {}
+    for spec in inputs:
+        for axis in spec.open_axes:
+            dim = spec.shape[axis]
+            name = dim if isinstance(dim, str) else None
+            key = name or f"{spec.name}:{axis}"
+            names[key] = name
+            places.setdefault(key, []).append((spec.name, axis))
+    return tuple(OpenDimension(key, names[key], tuple(found)) for key, found in places.items())
+
+
+def profile_of(inputs: Iterable[TensorSpec], bounds: Mapping[str, tuple[int, int, int]]) -> OptimizationProfile:
+    """The profile with these (min, opt, max) for every open dimension, by its key."""
+    specs = tuple(inputs)
+    sizes = {place: bounds[item.key] for item in open_dimensions(specs) for place in item.places}
+    ranges = {}
+    for spec in specs:
+        if spec.open_axes:
+            axes = [
+                (dim, dim, dim) if isinstance(dim, int) else sizes[spec.name, axis]
+                for axis, dim in enumerate(spec.shape)
+            ]
+            low, best, high = (tuple(axis[index] for axis in axes) for index in range(3))
+            ranges[spec.name] = ShapeRange(low, best, high)
+    return OptimizationProfile(ranges)
+
+
 def parse_shapes(texts: Iterable[str]) -> OptimizationProfile:
     """`['input:1x3x64x64,4x3x224x224,16x3x640x640']` -> a profile: min, opt, max; one shape means all three.
 
@@ -30,7 +75,9 @@ def parse_shapes(texts: Iterable[str]) -> OptimizationProfile:
         name, colon, shapes = text.rpartition(":")
         parts = [_shape(part, text) for part in shapes.split(",")]
         if not colon or not name or len(parts) not in (1, 3):
-            raise ShapeError(f"shapes {text!r}: write NAME:MIN,OPT,MAX such as image:1x3x64x64,4x3x224x224,8x3x640x640.")
+            raise ShapeError(
+                f"shapes {text!r}: write NAME:MIN,OPT,MAX such as image:1x3x64x64,4x3x224x224,8x3x640x640."
+            )
         if name in ranges:
             raise ShapeError(f"shapes {text!r}: input {name} is given twice.")
         ranges[name] = ShapeRange(*(parts * 3 if len(parts) == 1 else parts))
@@ -51,13 +98,10 @@ def default_profile(inputs: Iterable[TensorSpec]) -> OptimizationProfile:
 
     Batch 1, 1, 8; height and width of pictures 64, 640, 1280; sequence length 1, 128, 512. Fixed dimensions are kept.
     """
-    ranges = {}
-    for spec in inputs:
-        if spec.open_axes:
-            bounds = [_guess(spec, axis) for axis in range(len(spec.shape))]
-            low, best, high = (tuple(bound[index] for bound in bounds) for index in range(3))
-            ranges[spec.name] = ShapeRange(low, best, high)
-    return OptimizationProfile(ranges)
+    specs = tuple(inputs)
+    by_name = {spec.name: spec for spec in specs}
+    bounds = {item.key: _guess(by_name[item.places[0][0]], item.places[0][1]) for item in open_dimensions(specs)}
+    return profile_of(specs, bounds)
 
 
 def profile_problems(inputs: Iterable[TensorSpec], profile: OptimizationProfile) -> tuple[ProfileProblem, ...]:
@@ -77,7 +121,9 @@ def profile_problems(inputs: Iterable[TensorSpec], profile: OptimizationProfile)
             continue
         ranks = {len(shape) for shape in (item.min, item.opt, item.max)}
         if ranks != {len(spec.shape)}:
-            problems.append(ProfileProblem(spec.name, None, f"{spec} has {len(spec.shape)} dimensions, not {_ranks(ranks)}"))
+            problems.append(
+                ProfileProblem(spec.name, None, f"{spec} has {len(spec.shape)} dimensions, not {_ranks(ranks)}")
+            )
             continue
         for axis, dim in enumerate(spec.shape):
             bounds = (item.min[axis], item.opt[axis], item.max[axis])
@@ -104,13 +150,13 @@ def _shape(part: str, text: str) -> Shape:
     try:
         return tuple(int(size) for size in part.split("x"))
     except ValueError as error:
-        raise ShapeError(f"shapes {text!r}: {part!r} is not a shape; write sizes joined by x, such as 1x3x224x224.") from error
+        raise ShapeError(
+            f"shapes {text!r}: {part!r} is not a shape; write sizes joined by x, such as 1x3x224x224."
+        ) from error
 
 
 def _guess(spec: TensorSpec, axis: int) -> tuple[int, int, int]:
     dim = spec.shape[axis]
-    if isinstance(dim, int):
-        return dim, dim, dim
     if axis == 0 or (isinstance(dim, str) and "batch" in dim.lower()):
         return 1, 1, 8
     if len(spec.shape) == 4 and spec.dtype.startswith(("float", "bfloat", "uint8")):
@@ -138,7 +184,11 @@ def _axis_problem(dim: Dim, bounds: tuple[int, int, int]) -> str | None:
 
 
 def _name_problem(
-    named: dict[str, tuple[str, int, tuple[int, int, int]]], dim: Dim, name: str, axis: int, bounds: tuple[int, int, int]
+    named: dict[str, tuple[str, int, tuple[int, int, int]]],
+    dim: Dim,
+    name: str,
+    axis: int,
+    bounds: tuple[int, int, int],
 ) -> str | None:
     """Dimensions of one name are equal at run time, so NVIDIA's builder refuses different ranges for them."""
     if not isinstance(dim, str):

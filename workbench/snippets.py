@@ -1,4 +1,4 @@
-"""The same build written as Python, command line, trtexec and Paddle-TRT: for people to copy, and for error messages."""
+"""The same build as Python, command line, trtexec and Paddle-TRT: for people to copy, and for error messages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool 
 def trtexec_line(model: Model, config: BuildConfig) -> str:
     """The nearest trtexec call (TensorRT 8.6 to 10): precision is a flag there, and the plan fits one GPU only."""
     words = ["trtexec", f"--onnx={_shown(model.path)}", f"--saveEngine={model.name}.{config.precision}.plan"]
-    words += {"fp32": ["--noTF32"], "fp16": ["--fp16"], "bf16": ["--bf16"], "int8": ["--int8"]}.get(config.precision, [])
+    words += {"fp32": ["--noTF32"], "fp16": ["--fp16"], "bf16": ["--bf16"], "int8": ["--int8"]}.get(
+        config.precision, []
+    )
     if config.profiles:
         for bound in ("min", "opt", "max"):
             words.append(f"--{bound}Shapes={_shapes(config.profiles[0], bound)}")

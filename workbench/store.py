@@ -47,7 +47,8 @@ class EngineStore:
             self._secret = self._read_secret()
         except OSError as error:
             raise StoreError(
-                f"{self.folder}: engines cannot be stored here ({error.strerror}); set WORKBENCH_HOME to a folder you own."
+                f"{self.folder}: engines cannot be stored here ({error.strerror}); "
+                "set WORKBENCH_HOME to a folder you own."
             ) from error
 
     # ---- finding
@@ -222,13 +223,18 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
 
 
 def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {**{name: value for name, value in recipe.items() if name not in (*_INNER, "model")}, **recipe["ingredients"]}
+    return {
+        **{name: value for name, value in recipe.items() if name not in (*_INNER, "model")},
+        **recipe["ingredients"],
+    }
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return " and ".join(
-            ", ".join(f"{name} {'/'.join('x'.join(map(str, shape)) for shape in item.values())}" for name, item in one.items())
+            ", ".join(
+                f"{name} {'/'.join('x'.join(map(str, shape)) for shape in item.values())}" for name, item in one.items()
+            )
             for one in value
         )
     if isinstance(value, list) and value:

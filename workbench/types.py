@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from workbench.errors import ConfigError
 
 Dim = int | str | None
 """A fixed size, the name of an open dimension, or None: open and nameless. Equal names mean equal sizes."""
@@ -134,6 +137,14 @@ class ModelSupport:
     refusals: tuple[Refusal, ...] = ()
 
 
+def parse_size(text: str) -> int:
+    """'512M' -> 536870912; units K, M, G, T of 1024, bytes without one. Raises ConfigError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
+    if not match:
+        raise ConfigError(f"{text!r} is not a size; write bytes, or 512M, or 1G.")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
 def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[int]]]:
     return {
         name: {"min": list(item.min), "opt": list(item.opt), "max": list(item.max)}
@@ -143,10 +154,7 @@ def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[in
 
 def profile_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> OptimizationProfile:
     return OptimizationProfile(
-        {
-            name: ShapeRange(tuple(item["min"]), tuple(item["opt"]), tuple(item["max"]))
-            for name, item in data.items()
-        }
+        {name: ShapeRange(tuple(item["min"]), tuple(item["opt"]), tuple(item["max"])) for name, item in data.items()}
     )
 
 

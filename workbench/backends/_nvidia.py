@@ -16,18 +16,30 @@ from typing import Any
 from workbench.errors import BuildError
 from workbench.layers import LayerInfo, parse_layer_records
 from workbench.model import Model, operator
-from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, OptimizationProfile, Progress, Refusal
+from workbench.types import BuildConfig, Listener, LogLine, OptimizationProfile, Progress, Refusal
 
 _MAGIC = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
 _RTX_TARGET_BITS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 
 _REMEDIES = (
-    (r"Plugin not found", "TensorRT has no such operator: export with standard ONNX operators, or leave this node to ONNX Runtime."),
-    (r"UNSUPPORTED_NODE", "This release does not take the node: export it as other operators, or leave it to ONNX Runtime."),
+    (
+        r"Plugin not found",
+        "TensorRT has no such operator: export with standard ONNX operators, or leave this node to ONNX Runtime.",
+    ),
+    (
+        r"UNSUPPORTED_NODE",
+        "This release does not take the node: export it as other operators, or leave it to ONNX Runtime.",
+    ),
     (r"no optimization profile", "Give min, opt and max shapes for the open dimensions."),
-    (r"contradictory|kMIN|kOPT|kMAX|optimization profile", "Make the profile fit: equal names need equal ranges, min <= opt <= max."),
+    (
+        r"contradictory|kMIN|kOPT|kMAX|optimization profile",
+        "Make the profile fit: equal names need equal ranges, min <= opt <= max.",
+    ),
     (r"for Turing|SM75", "Leave sm75 out of the targets, or choose fp16."),
-    (r"out of memory|OutOfMemory|bad_alloc", "Close other programs, or give smaller max shapes or a smaller workspace."),
+    (
+        r"out of memory|OutOfMemory|bad_alloc",
+        "Close other programs, or give smaller max shapes or a smaller workspace.",
+    ),
     (r"workspace", "Give the builder a larger workspace."),
     (r"INT64|int64", "Export the model with int32 indices where you can."),
 )
@@ -123,7 +135,9 @@ def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, .
     return refusals
 
 
-def build_plan(trt: ModuleType, model: Model, config: BuildConfig, path: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+def build_plan(
+    trt: ModuleType, model: Model, config: BuildConfig, path: Path, listener: Listener
+) -> tuple[LayerInfo, ...]:
     """Parse, build and write the plan to `path`; returns its layers as the build log lists them.
 
     The model carries its precision already; only tf32 is a flag. Raises BuildError with reason, node and remedy.
@@ -230,7 +244,15 @@ def _build_error(model: Model, log: _LogKeeper) -> BuildError:
     reason = _NOISE.sub("", text.strip()).split("\n")[0]
     reason = re.sub(r" In \w+ at /_src/\S+", "", reason).strip("() ")
     names = {node.name for node in model.nodes}
-    node = next((name for name in re.findall(r"['\"]([^'\"]+)['\"]|\[ONNX Layer: ([^\]]+)\]", text) for name in name if name in names), None)
+    node = next(
+        (
+            name
+            for name in re.findall(r"['\"]([^'\"]+)['\"]|\[ONNX Layer: ([^\]]+)\]", text)
+            for name in name
+            if name in names
+        ),
+        None,
+    )
     return BuildError(reason, node=node, remedy=remedy(text))
 
 

@@ -7,7 +7,6 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +20,18 @@ from workbench.errors import BackendError, BuildError, FeedError
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import cpu_features, this_machine, usable_cores
 from workbench.model import Model, operator
-from workbench.types import BuildConfig, Feeds, Listener, LogLine, ModelSupport, Progress, Refusal, Support, TensorSpec, ignore
+from workbench.types import (
+    BuildConfig,
+    Feeds,
+    Listener,
+    LogLine,
+    ModelSupport,
+    Progress,
+    Refusal,
+    Support,
+    TensorSpec,
+    ignore,
+)
 
 PLAN = "model.onnx"
 _WEIGHTS = "model.onnx.data"
@@ -162,7 +172,9 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
     for name, spec in specs.items():
         array = np.asarray(feeds[name])
         if array.dtype.name != spec.dtype:
-            raise FeedError(f"input {name} is {array.dtype.name}; it must be {spec.dtype}: use .astype({spec.dtype!r}).")
+            raise FeedError(
+                f"input {name} is {array.dtype.name}; it must be {spec.dtype}: use .astype({spec.dtype!r})."
+            )
         if array.ndim != len(spec.shape):
             raise FeedError(f"input {spec} has {len(spec.shape)} dimensions; the array has the shape {array.shape}.")
         for axis, (dim, size) in enumerate(zip(spec.shape, array.shape, strict=True)):
@@ -231,8 +243,12 @@ def _layers(model: Model, optimized: onnx.ModelProto) -> tuple[LayerInfo, ...]:
     Those are found on the way back from the node's outputs to tensors that the optimized graph still has.
     """
     producers = {name: node for node in model.nodes for name in node.output if name}
-    types = {value.name: value for value in (*optimized.graph.value_info, *optimized.graph.input, *optimized.graph.output)}
-    alive = {name for node in optimized.graph.node for name in node.output} | {item.name for item in optimized.graph.initializer}
+    types = {
+        value.name: value for value in (*optimized.graph.value_info, *optimized.graph.input, *optimized.graph.output)
+    }
+    alive = {name for node in optimized.graph.node for name in node.output} | {
+        item.name for item in optimized.graph.initializer
+    }
     layers = []
     for node in optimized.graph.node:
         nodes: dict[str, None] = {}

@@ -19,8 +19,8 @@ from workbench.errors import BackendError, ConfigError
 from workbench.layers import LayerInfo
 from workbench.machine import this_machine
 from workbench.model import Model
-from workbench.profiles import check_profile
-from workbench.types import BuildConfig, Listener, ModelSupport, OptimizationProfile, Progress, Support, ignore
+from workbench.profiles import check_profile, default_profile
+from workbench.types import BuildConfig, Listener, ModelSupport, Progress, Support, ignore
 
 PLAN = "engine.plan"
 PORTABLE = ("sm80", "sm86", "sm89", "sm120", "sm121")
@@ -57,14 +57,11 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     if "sm75" in config.targets and config.precision == "bf16":
         raise ConfigError("Turing (sm75) has no bf16: leave sm75 out of the targets, or choose fp16.")
     targets = tuple(name for name in _TARGETS if name in config.targets) or PORTABLE
-    open_inputs = [spec for spec in model.inputs if spec.open_axes]
-    if not open_inputs:
-        for profile in config.profiles:
-            check_profile(model.inputs, profile)
-        return replace(config, targets=targets, profiles=())
-    for profile in config.profiles or (OptimizationProfile({}),):
+    for profile in config.profiles:
         check_profile(model.inputs, profile)
-    return replace(config, targets=targets)
+    if not any(spec.open_axes for spec in model.inputs):
+        return replace(config, targets=targets, profiles=())
+    return replace(config, targets=targets, profiles=config.profiles or (default_profile(model.inputs),))
 
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:

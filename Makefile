@@ -1,0 +1,45 @@
+SHELL := bash
+VENV := .venv
+python := $(VENV)/bin/python
+
+PYTHON ?=
+PORT ?= 8888
+BROWSER ?=
+
+.PHONY: help lab test lock clean
+
+help:
+	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser)'
+	@echo 'make test    everything that CI checks'
+	@echo 'make lock    pins the dependencies anew after a change in pyproject.toml (UPGRADE=1: newest releases)'
+	@echo 'make clean   removes the virtual environment and what tools left behind'
+	@echo
+	@echo 'The first call makes $(VENV) with a Python from 3.10 to 3.13 (PYTHON=/path/to/python chooses it): one minute, 1 GB.'
+
+lab: $(VENV)/.runtime
+	@exec $(python) -m jupyterlab --ip=127.0.0.1 --port=$(PORT) \
+		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb \
+		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+		--LabApp.extension_manager=readonly
+
+test: $(VENV)/.dev
+	@scripts/test.sh $(VENV)
+
+lock:
+	UPGRADE=$(UPGRADE) scripts/lock.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+
+# A stamp is touched only after its whole install, so an interrupted one is taken up again.
+$(VENV)/.runtime: pyproject.toml requirements.lock
+	scripts/make_venv.sh $(VENV) $(PYTHON)
+	$(python) -m pip install --disable-pip-version-check -r requirements.lock
+	$(python) -m pip install --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	$(python) -m pip install --disable-pip-version-check -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# test.sh VENV: everything that CI checks, up to the first failure; leaves the user's own folders alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$1
+python=$PWD/$venv/bin/python
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export WORKBENCH_HOME=$scratch/workbench
+export JUPYTER_CONFIG_DIR=$scratch/config JUPYTER_DATA_DIR=$scratch/data JUPYTER_RUNTIME_DIR=$scratch/runtime
+export JUPYTERLAB_SETTINGS_DIR=$scratch/settings JUPYTERLAB_WORKSPACES_DIR=$scratch/workspaces
+export IPYTHONDIR=$scratch/ipython MPLCONFIGDIR=$scratch/matplotlib
+
+step() {
+    local title=$1
+    shift
+    printf '\n=== %s\n' "$title"
+    "$@" || {
+        printf '\n=== FAILED: %s\n' "$title" >&2
+        exit 1
+    }
+}
+
+step "Lint" "$python" -m ruff check .
+step "Format" "$python" -m ruff format --check .
+step "Types" "$python" -m mypy
+step "Unit tests" "$python" -m pytest -n 2 tests/unit
+step "Notebooks" "$python" -m pytest --nbval notebooks --nbval-current-env \
+    --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile
+CHROMIUM=$(scripts/ensure_chromium.sh "$venv")
+export CHROMIUM
+step "Browser tests" "$python" -m pytest -p no:nbval tests/browser
+printf '\n=== All passed\n'

@@ -1,0 +1,54 @@
+"""How far the outputs of two engines lie apart on the same feeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.errors import FeedError
+from workbench.types import Feeds
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output, `other` against `reference`.
+
+    max_abs: largest absolute difference. relative: norm of the difference over the norm of the reference (0 if both
+    are 0). cosine: of the flattened outputs. argmax_agreement: share of rows whose largest value is at the same
+    place, None for outputs without a last axis to compare.
+    """
+
+    output: str
+    max_abs: float
+    relative: float
+    cosine: float
+    argmax_agreement: float | None
+
+
+def compare_outputs(reference: Feeds, other: Feeds) -> tuple[Difference, ...]:
+    """Compare outputs by name. Raises FeedError when names or shapes differ."""
+    if reference.keys() != other.keys():
+        raise FeedError(f"the outputs differ: {sorted(reference)} and {sorted(other)}; compare engines of one model.")
+    return tuple(_difference(name, reference[name], other[name]) for name in reference)
+
+
+def _difference(name: str, reference: np.ndarray, other: np.ndarray) -> Difference:
+    if reference.shape != other.shape:
+        raise FeedError(
+            f"output {name} has the shapes {reference.shape} and {other.shape}; compare engines of one model."
+        )
+    left, right = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(left))
+    apart = float(np.linalg.norm(left - right))
+    scale = norm * float(np.linalg.norm(right))
+    agreement = None
+    if reference.ndim >= 2 and reference.shape[-1] > 1:
+        agreement = float(np.mean(reference.argmax(-1) == other.argmax(-1)))
+    return Difference(
+        output=name,
+        max_abs=float(np.max(np.abs(left - right), initial=0.0)),
+        relative=0.0 if apart == 0 else (apart / norm if norm else float("inf")),
+        cosine=float(left @ right) / scale if scale else float(apart == 0),
+        argmax_agreement=agreement,
+    )

@@ -1,0 +1,150 @@
+"""EngineBuilder: choose, build, watch, read the result. A view over BuilderState."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from workbench.model import Model
+from workbench.store import EngineStore
+from workbench.types import SEVERITIES
+from workbench.widgets import render
+from workbench.widgets.copy import CopyButton
+from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
+from workbench.widgets.parts import Choice, Fold, Option, button, row
+from workbench.widgets.state import BUILDING, TIMING, BuilderState, search_log
+
+
+class EngineBuilder(widgets.VBox):
+    """From a model to an engine with two clicks; `state` holds everything and can be used without the view.
+
+    model: a Model, a path, or nothing to start with the first model of data/. store: where engines are kept.
+    """
+
+    def __init__(self, model: Model | str | Path | None = None, *, store: EngineStore | None = None) -> None:
+        self.state = BuilderState(store)
+        if isinstance(model, Model):
+            self.state.take(model)
+        elif model is not None or sample_models():
+            self.state.load(model if model is not None else sample_models()[0])
+        self._build_button = button("Build", self.state.start, primary=True)
+        self._cancel_button = button("Cancel", self.state.cancel)
+        self._verdict = widgets.HTML()
+        self._progress, self._result = _Progress(self.state), _Result(self.state)
+        backend, advanced = BackendPicker(self.state), AdvancedOptions(self.state)
+        form = widgets.VBox(
+            [
+                ModelPicker(self.state).box,
+                *backend.boxes,
+                ShapeTable(self.state).box,
+                row("Engine store", reuse_box(self.state)),
+                advanced.fold,
+            ]
+        )
+        form.add_class("wb-form")
+        actions = widgets.HBox([self._build_button, self._cancel_button, self._verdict])
+        actions.add_class("wb-actions")
+        code = _Code(self.state)
+        super().__init__([widgets.HTML(render.STYLE), form, actions, self._progress.box, self._result.box, code.fold])
+        self.add_class("wb")
+        self.state.observe(lambda change: self._show())
+        self._show()
+
+    def _show(self) -> None:
+        state = self.state
+        problem = state.problem()
+        self._build_button.disabled = state.busy or bool(problem)
+        self._cancel_button.disabled = not state.busy
+        if state.busy:
+            doing = {BUILDING: "Building", TIMING: "Timing"}[state.status]
+            self._verdict.value = f"<span role='status'>{doing} … {state.elapsed_s:.1f} s</span>"
+        elif state.model is None or problem:
+            self._verdict.value = render.mistake(problem if state.model else "")
+        else:
+            self._verdict.value = ""
+
+
+class _Progress:
+    """The phases of the build and, folded, its log with a filter and a search."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        self.phases, self.lines = widgets.HTML(), widgets.HTML()
+        self.severity = Choice([Option(name, name) for name in SEVERITIES], "info")
+        self.words = widgets.Text(placeholder="search the log", layout=widgets.Layout(width="240px"))
+        tools = widgets.HBox([self.severity, self.words])
+        tools.add_class("wb-controls")
+        self.fold = Fold("Build log", tools, self.lines)
+        self.box = widgets.VBox([self.phases, self.fold])
+        for control in (self.severity, self.words):
+            control.observe(lambda change: self._show_log(), "value")
+        self.fold.on_toggle(self._show_log)
+        state.observe(lambda change: self._show(), ["changed", "status"])
+        self._show()
+
+    def _show(self) -> None:
+        self.phases.value = render.phase_tree(list(self.state.phases), self.state.elapsed_s)
+        self.fold.layout.display = "" if self.state.log or self.state.busy else "none"
+        self._show_log()
+
+    def _show_log(self) -> None:
+        if self.fold.is_open:
+            self.lines.value = render.log_lines(
+                *search_log(list(self.state.log), self.severity.value, self.words.value)
+            )
+
+
+class _Result:
+    """The card of the built engine or of the error, with the next steps as buttons."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        self.card, self.measurement = widgets.HTML(), widgets.HTML()
+        self.time_button = button("Time it", state.time_it)
+        self.copy_code, self.copy_path = CopyButton(label="Copy the code"), CopyButton(label="Copy the path")
+        self.steps = widgets.HBox([self.time_button, self.copy_code, self.copy_path])
+        self.steps.add_class("wb-actions")
+        self.box = widgets.VBox([self.card, self.steps, self.measurement])
+        state.observe(lambda change: self._show(), ["built", "error", "status", "measurement"])
+        self._show()
+
+    def _show(self) -> None:
+        state = self.state
+        parts = [render.result_card(state.built)] if state.built else []
+        if state.error is not None:
+            parts.append(render.error_card(state.error))
+        self.card.value = "".join(parts)
+        self.steps.layout.display = "" if state.built else "none"
+        if state.built:
+            self.time_button.disabled = state.busy
+            self.time_button.description = f"Time it: {state.timed_engine}"
+            self.copy_code.text = state.code().get("Python", "")
+            self.copy_path.text = str(state.built.engine.plan_path)
+        self.measurement.value = (
+            render.measurement_card(state.measurement, state.measured_on) if state.measurement else ""
+        )
+
+
+class _Code:
+    """The same build in four other hands, always current."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        self.kind = Choice(
+            [Option(name, name) for name in ("Python", "Command line", "trtexec", "Paddle-TRT")], "Python"
+        )
+        self.text = widgets.HTML()
+        self.text.add_class("wb-code")
+        self.copy = CopyButton(label="Copy")
+        self.fold = Fold("Show code", self.kind, self.text, self.copy)
+        self.kind.observe(lambda change: self._show(), "value")
+        names = ["model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "reuse"]
+        state.observe(lambda change: self._show(), names)
+        self._show()
+
+    def _show(self, *_: Any) -> None:
+        code = self.state.code().get(self.kind.value, "")
+        self.copy.text = code
+        self.text.value = render.code_block(code)

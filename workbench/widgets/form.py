@@ -1,0 +1,227 @@
+"""The form of EngineBuilder: model, back end, precision, shapes, advanced options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from workbench.profiles import BOUNDS, OpenDimension, open_dimensions
+from workbench.widgets import render
+from workbench.widgets.parts import Choice, Fold, Option, row
+from workbench.widgets.state import BuilderState
+
+_GPUS = {
+    "sm75": "Turing: T4, RTX 20",
+    "sm80": "Ampere: A100, A30",
+    "sm86": "Ampere: A10, RTX 30",
+    "sm89": "Ada: L4, L40, RTX 40",
+    "sm120": "Blackwell: RTX 50, RTX PRO",
+    "sm121": "Blackwell: DGX Spark",
+    "cpu": "this processor",
+    "cuda": "CUDA provider",
+}
+
+
+class ModelPicker:
+    """Choose a model of data/, type a path, or upload a file."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        known = [(path.name, str(path)) for path in sample_models()]
+        self.known = widgets.Dropdown(options=[("choose …", ""), *known], layout=widgets.Layout(width="240px"))
+        self.path = widgets.Text(
+            placeholder="or the path of an ONNX file", continuous_update=False, layout=widgets.Layout(width="300px")
+        )
+        self.upload = widgets.FileUpload(
+            accept=".onnx", description="Upload", tooltip="an ONNX file without external data"
+        )
+        self.facts = widgets.HTML()
+        self.box = row("Model", self.known, self.path, self.upload, self.facts)
+        for control in (self.known, self.path):
+            control.observe(lambda change: self._chosen(change["new"].strip()), "value")
+        self.upload.observe(lambda change: self._uploaded(), "value")
+        state.observe(lambda change: self._show(), ["model", "model_error", "model_path"])
+        self._show()
+
+    def _chosen(self, path: str) -> None:
+        if path and path != self.state.model_path:
+            self.state.load(path)
+
+    def _uploaded(self) -> None:
+        for item in self.upload.value:
+            self.state.upload(item["name"], bytes(item["content"]))
+        self.upload.value = ()
+
+    def _show(self) -> None:
+        paths = {path for _, path in self.known.options}
+        self.known.value = self.state.model_path if self.state.model_path in paths else ""
+        self.path.value = "" if self.known.value else self.state.model_path
+        model = self.state.model
+        if model is not None:
+            self.facts.value = render.model_facts(model)
+        elif self.state.model_error:
+            self.facts.value = render.mistake(self.state.model_error)
+        else:
+            self.facts.value = "<span class='wb-quiet'>Choose a model to begin.</span>"
+
+
+class BackendPicker:
+    """Back end and precision; what cannot be chosen is struck out and the reason stands below."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        options = [Option(name, item.title, item.build_reason) for name, item in state.supports.items()]
+        self.backend, self.precision = Choice(options, state.backend), Choice()
+        unusable = [(item.title, item.build_reason) for item in state.supports.values() if item.build_reason]
+        self.note, self.precision_note = widgets.HTML(), widgets.HTML()
+        self.unusable = widgets.HTML(render.reasons(unusable))
+        self.boxes = [
+            row("Back end", self.backend, self.note, *([self.unusable] if unusable else [])),
+            row("Precision", self.precision, self.precision_note),
+        ]
+        self.backend.observe(lambda change: setattr(state, "backend", change["new"]), "value")
+        self.precision.observe(lambda change: setattr(state, "precision", change["new"]), "value")
+        state.observe(lambda change: self._show(), "backend")
+        state.observe(lambda change: self.precision.choose(state.precision), "precision")
+        self._show()
+
+    def _show(self) -> None:
+        support = self.state.support
+        self.backend.choose(self.state.backend)
+        why = dict(support.precision_reasons or {})
+        self.note.value = render.backend_note(support)
+        self.precision_note.value = render.reasons(why.items())
+        options = [Option(name, name) for name in support.precisions] + [Option(name, name, why[name]) for name in why]
+        self.precision.offer(options, self.state.precision)
+
+
+class ShapeTable:
+    """Min, opt and max of every open dimension, checked while one types."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        self.rows = widgets.VBox()
+        self.rows.add_class("wb-shapes")
+        self.note = widgets.HTML()
+        self.box = row("Open dimensions", self.rows, self.note)
+        self.problems: dict[str, widgets.HTML] = {}
+        self.lines: dict[str, widgets.HBox] = {}
+        state.observe(lambda change: self._build(), "model")
+        state.observe(lambda change: self._show(), ["bounds", "backend"])
+        self._build()
+
+    def _build(self) -> None:
+        self.problems, self.lines = {}, {}
+        dims = open_dimensions(self.state.model.inputs) if self.state.model else ()
+        head = widgets.HBox(
+            [widgets.HTML(), *(widgets.HTML(f"<div class='wb-head'>{bound}</div>") for bound in BOUNDS)]
+        )
+        head.add_class("wb-shape")
+        self.rows.children = (head, *(self._line(dim) for dim in dims)) if dims else ()
+        self._show()
+
+    def _line(self, dim: OpenDimension) -> widgets.HBox:
+        where = ", ".join(f"{name}[{axis}]" for name, axis in dim.places)
+        title = widgets.HTML(
+            f"<div class='wb-dim'><b>{dim}</b> <span class='wb-quiet'>{where if dim.name else ''}</span></div>"
+        )
+        fields = [
+            widgets.Text(value=text, tooltip=f"{dim} {bound}")
+            for bound, text in zip(BOUNDS, self.state.bounds[dim.key], strict=True)
+        ]
+        for index, field in enumerate(fields):
+            field.add_class("wb-number")
+            field.observe(lambda change, index=index: self._typed(dim.key, index, change["new"]), "value")
+        self.problems[dim.key] = widgets.HTML()
+        line = widgets.HBox([title, *fields, self.problems[dim.key]])
+        line.add_class("wb-shape")
+        self.lines[dim.key] = line
+        return line
+
+    def _typed(self, key: str, index: int, text: str) -> None:
+        texts = list(self.state.bounds[key])
+        texts[index] = text
+        self.state.bounds = {**self.state.bounds, key: tuple(texts)}
+
+    def _show(self) -> None:
+        wanted = bool(self.lines) and self.state.uses_profiles
+        self.rows.layout.display = "" if wanted else "none"
+        if not self.state.uses_profiles:
+            self.note.value = "<span class='wb-quiet'>ONNX Runtime takes any shape; nothing to choose.</span>"
+        elif self.state.model and not self.lines:
+            self.note.value = "<span class='wb-quiet'>None: every dimension is fixed by the model.</span>"
+        else:
+            text = "The engine takes every size from min to max and is tuned for opt." if wanted else ""
+            self.note.value = f"<span class='wb-quiet'>{text}</span>"
+        problems = self.state.shape_problems()
+        for key, line in self.lines.items():
+            self.problems[key].value = render.mistake(problems.get(key, ""))
+            (line.add_class if key in problems else line.remove_class)("wb-wrong")
+
+
+class AdvancedOptions:
+    """Workspace, target GPUs and types of inputs and outputs, folded away."""
+
+    def __init__(self, state: BuilderState) -> None:
+        self.state = state
+        self.workspace = widgets.Text(placeholder="default", layout=widgets.Layout(width="120px"))
+        self.workspace_note = widgets.HTML()
+        self.targets = widgets.HBox()
+        self.targets.add_class("wb-controls")
+        self.keep = widgets.Checkbox(
+            value=state.keep_io_types, description="keep the model's types (float32)", indent=False
+        )
+        self.fold = Fold(
+            "Advanced options",
+            row("Workspace", self.workspace, self.workspace_note),
+            row("Targets", self.targets),
+            row("Inputs, outputs", self.keep),
+        )
+        self.workspace.observe(lambda change: setattr(state, "workspace", change["new"]), "value")
+        self.keep.observe(lambda change: setattr(state, "keep_io_types", change["new"]), "value")
+        state.observe(lambda change: self._show(), "backend")
+        state.observe(lambda change: self._check(), ["workspace", "backend"])
+        self._show()
+        self._check()
+
+    def _show(self) -> None:
+        support = self.state.support
+        boxes = []
+        for name in support.targets:
+            box = widgets.Checkbox(
+                value=name in support.default_targets, indent=False, description=f"{name} ({_GPUS.get(name, name)})",
+                layout=widgets.Layout(width="220px"), disabled=len(support.targets) == 1,
+            )  # fmt: skip
+            box.observe(lambda change: self._targets_changed(), "value")
+            boxes.append(box)
+        self.targets.children = boxes
+
+    def _targets_changed(self) -> None:
+        names = self.state.support.targets
+        chosen = tuple(name for name, box in zip(names, self.targets.children, strict=True) if box.value)
+        self.state.targets = () if chosen == self.state.support.default_targets else chosen
+
+    def _check(self) -> None:
+        if not self.state.uses_profiles:
+            self.workspace_note.value = "<span class='wb-quiet'>has no effect on ONNX Runtime</span>"
+            return
+        quiet = "<span class='wb-quiet'>the most scratch memory a layer may use: 512M, 1G</span>"
+        self.workspace_note.value = render.mistake(self.state.workspace_problem()) or quiet
+
+
+def sample_models(start: Path | None = None) -> list[Path]:
+    """The models of data/models in this folder or the nearest one above it."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        found = sorted((folder / "data" / "models").glob("*.onnx"))
+        if found:
+            return found
+    return []
+
+
+def reuse_box(state: BuilderState) -> Any:
+    box = widgets.Checkbox(value=state.reuse, description="reuse a stored engine (use_static)", indent=False)
+    box.observe(lambda change: setattr(state, "reuse", change["new"]), "value")
+    return box

@@ -1,0 +1,102 @@
+"""Small controls the widgets are put together from: a choice, a fold, a labelled row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as widgets
+from traitlets import Unicode
+
+
+@dataclass(frozen=True)
+class Option:
+    """One answer of a Choice; one that cannot be given carries the reason."""
+
+    value: str
+    label: str
+    reason: str = ""
+
+
+class Choice(widgets.HBox):
+    """Buttons of which one is on. Those with a reason cannot be chosen and show it as their tooltip."""
+
+    value = Unicode()
+
+    def __init__(self, options: Sequence[Option] = (), value: str = "") -> None:
+        super().__init__()
+        self.add_class("wb-choice")
+        self.offer(options, value)
+
+    def offer(self, options: Sequence[Option], value: str) -> None:
+        """Show other options, `value` being on."""
+        self._buttons = {
+            option.value: widgets.ToggleButton(
+                description=option.label,
+                tooltip=option.reason,
+                disabled=bool(option.reason),
+                value=option.value == value,
+            )
+            for option in options
+        }
+        for name, button in self._buttons.items():
+            button.observe(lambda change, name=name: self._clicked(name, change["new"]), "value")
+        self.children = tuple(self._buttons.values())
+        self.value = value
+
+    def _clicked(self, name: str, on: bool) -> None:
+        if on:
+            self.value = name
+        self._show()
+
+    def _show(self) -> None:
+        for name, button in self._buttons.items():
+            button.value = name == self.value
+
+    def choose(self, value: str) -> None:
+        self.value = value
+        self._show()
+
+
+class Fold(widgets.VBox):
+    """A title that shows and hides what is below it."""
+
+    def __init__(self, title: str, *children: Any, is_open: bool = False) -> None:
+        self._title = title
+        self._button = widgets.ToggleButton(value=is_open)
+        self._body = widgets.VBox(children)
+        self._body.add_class("wb-foldbody")
+        super().__init__([self._button, self._body])
+        self.add_class("wb-fold")
+        self._button.observe(lambda change: self._show(), "value")
+        self._show()
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._button.value)
+
+    def on_toggle(self, callback: Any) -> None:
+        self._button.observe(lambda change: callback(), "value")
+
+    def _show(self) -> None:
+        self._button.description = f"{'▾' if self.is_open else '▸'} {self._title}"
+        self._body.layout.display = "" if self.is_open else "none"
+
+
+def row(label: str, *controls: Any) -> widgets.HBox:
+    """A labelled row of a form."""
+    box = widgets.HBox(controls)
+    box.add_class("wb-controls")
+    whole = widgets.HBox([widgets.HTML(f"<div class='wb-label'>{label}</div>"), box])
+    whole.add_class("wb-row")
+    return whole
+
+
+def button(label: str, callback: Any, *, primary: bool = False) -> widgets.Button:
+    made = widgets.Button(description=label)
+    made.add_class("wb-button")
+    if primary:
+        made.add_class("wb-primary")
+    made.on_click(lambda _: callback())
+    return made

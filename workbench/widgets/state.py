@@ -1,0 +1,331 @@
+"""BuilderState: everything EngineBuilder shows and does, without a browser."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from traitlets import Bool, Dict, HasTraits, Instance, Int, Tuple, Unicode, observe
+
+from workbench import backends, snippets
+from workbench.building import Built, build
+from workbench.engine import open_engine
+from workbench.errors import BuildCancelled, BuildError, ConfigError, ShapeError, WorkbenchError
+from workbench.model import Model, load_model
+from workbench.profiles import default_profile, open_dimensions, opt_shapes, profile_of, profile_problems
+from workbench.store import EngineStore
+from workbench.timing import Measurement, measure, random_feeds
+from workbench.types import SEVERITIES, BuildConfig, LogLine, OptimizationProfile, Progress, Support, parse_size
+from workbench.widgets.jobs import Job
+
+IDLE, BUILDING, DONE, FAILED, CANCELLED, TIMING = "idle", "building", "done", "failed", "cancelled", "timing"
+_BUSY = (BUILDING, TIMING)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of the build under way. started_s, ended_s: seconds since the build began; ended_s None while it runs."""
+
+    name: str
+    depth: int
+    done: int
+    total: int | None
+    started_s: float
+    ended_s: float | None
+
+
+class BuilderState(HasTraits):
+    """What to build (traits the user changes), what is wrong with it, and how the build goes.
+
+    `changed` counts up whenever something that is not a trait of its own has changed: phases, log, elapsed time.
+    """
+
+    model_path = Unicode()
+    model = Instance(Model, allow_none=True)
+    model_error = Unicode()
+    backend = Unicode()
+    precision = Unicode("fp32")
+    bounds = Dict(help="open dimension's key -> (min, opt, max) as the user typed them")
+    workspace = Unicode(help="'' for the back end's default, else '512M', '1G' or bytes")
+    targets = Tuple(help="empty for the back end's default")
+    keep_io_types = Bool(True)
+    reuse = Bool(True)
+
+    status = Unicode(IDLE)
+    built = Instance(Built, allow_none=True)
+    measurement = Instance(Measurement, allow_none=True)
+    measured_on = Unicode(help="'back end precision' that the measurement is of")
+    error = Instance(WorkbenchError, allow_none=True)
+    changed = Int()
+
+    def __init__(self, store: EngineStore | None = None) -> None:
+        super().__init__()
+        self.store = store
+        self.supports: Mapping[str, Support] = backends.available()
+        self.phases: list[Phase] = []
+        self.log: list[LogLine] = []
+        self.job: Job | None = None
+        self._clock = time.monotonic
+        self._started = self._stopped = 0.0
+        self._lock = threading.Lock()
+        self.backend = backends.default_backend()
+
+    # ---- what to build
+
+    def load(self, path: str | Path) -> None:
+        """Take another model; an unusable one empties the form and leaves its reason in `model_error`."""
+        with self.hold_trait_notifications():
+            try:
+                self.take(load_model(path))
+            except WorkbenchError as error:
+                self.model, self.model_error, self.bounds = None, str(error), {}
+            self.model_path = str(path)
+
+    def upload(self, name: str, content: bytes) -> None:
+        """Keep an uploaded ONNX file in the store's folder and take it."""
+        folder = (self.store or EngineStore()).folder / "uploads"
+        folder.mkdir(exist_ok=True)
+        path = folder / (Path(name).name or "model.onnx")
+        draft = path.with_name(f".{path.name}.part")
+        draft.write_bytes(content)
+        draft.replace(path)
+        self.load(path)
+
+    def take(self, model: Model) -> None:
+        """Take a model that is already loaded."""
+        proposal = default_profile(model.inputs)
+        with self.hold_trait_notifications():
+            self.model, self.model_error, self.model_path = model, "", str(model.path)
+            self.bounds = {
+                item.key: tuple(
+                    str(getattr(proposal.ranges[item.places[0][0]], bound)[item.places[0][1]])
+                    for bound in ("min", "opt", "max")
+                )
+                for item in open_dimensions(model.inputs)
+            }
+            self._forget_result()
+
+    @property
+    def support(self) -> Support:
+        return self.supports[self.backend]
+
+    @property
+    def uses_profiles(self) -> bool:
+        """ONNX Runtime takes any shape; NVIDIA's builders want min, opt and max of every open dimension."""
+        return self.backend != "onnxruntime"
+
+    def shape_problems(self) -> dict[str, str]:
+        """What is wrong with the typed sizes, in words, by the open dimension's key."""
+        problems: dict[str, str] = {}
+        if self.model is None or not self.uses_profiles:
+            return problems
+        sizes = {}
+        for key, texts in self.bounds.items():
+            wrong = [text for text in texts if not re.fullmatch(r"\s*-?\d+\s*", text)]
+            if wrong:
+                problems[key] = f"{wrong[0]!r} is not a whole number" if wrong[0].strip() else "a size is missing"
+            sizes[key] = (1, 1, 1) if wrong else _sizes(texts)
+        keys = {place: item.key for item in open_dimensions(self.model.inputs) for place in item.places}
+        for problem in profile_problems(self.model.inputs, profile_of(self.model.inputs, sizes)):
+            if problem.axis is not None:
+                problems.setdefault(keys[problem.input, problem.axis], problem.text)
+        return problems
+
+    def config(self) -> BuildConfig:
+        """The configuration as typed. Raises ShapeError or ConfigError for what cannot be read."""
+        problems = self.shape_problems()
+        if problems:
+            key, text = next(iter(problems.items()))
+            raise ShapeError(f"{key}: {text}.")
+        profiles: tuple[OptimizationProfile, ...] = ()
+        if self.model is not None and self.bounds and self.uses_profiles:
+            profiles = (profile_of(self.model.inputs, {key: _sizes(texts) for key, texts in self.bounds.items()}),)
+        return BuildConfig(
+            precision=self.precision,
+            profiles=profiles,
+            workspace_bytes=parse_size(self.workspace) if self.workspace.strip() else None,
+            targets=self.targets,
+            keep_io_types=self.keep_io_types,
+        )
+
+    def workspace_problem(self) -> str:
+        try:
+            parse_size(self.workspace or "0")
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    def problem(self) -> str:
+        """Why Build cannot be clicked, as a sentence; empty when it can."""
+        if self.model is None:
+            return self.model_error or "Choose a model first."
+        try:
+            backends.load(self.backend).resolve(self.model, self.config())
+        except WorkbenchError as error:
+            return str(error)
+        return ""
+
+    def code(self) -> dict[str, str]:
+        """The same build as people write it elsewhere, by title; empty while the form has a mistake."""
+        if self.model is None or self.problem():
+            return {}
+        model, config, reuse = self.model, self.config(), self.reuse
+        return {
+            "Python": snippets.python_code(model, config, self.backend, reuse=reuse),
+            "Command line": snippets.shell_line(model, config, self.backend, reuse=reuse),
+            "trtexec": snippets.trtexec_line(model, config),
+            "Paddle-TRT": snippets.paddle_code(model, config, reuse=reuse),
+        }
+
+    @observe("backend")
+    def _backend_changed(self, change: Any) -> None:
+        """Keep what the new back end can fulfil."""
+        if self.precision not in self.support.precisions:
+            self.precision = self.support.precisions[0]
+        self.targets = ()
+
+    # ---- building
+
+    @property
+    def busy(self) -> bool:
+        return self.status in _BUSY
+
+    @property
+    def elapsed_s(self) -> float:
+        return (self._clock() if self.busy else self._stopped) - self._started
+
+    def start(self) -> None:
+        """Build in the background; does nothing while something runs already."""
+        if self.busy:
+            return
+        if self.problem():
+            self._fail(ConfigError(self.problem()))
+            return
+        assert self.model is not None
+        model, config, backend, reuse = self.model, self.config(), self.backend, self.reuse
+        with self._lock:
+            self.phases, self.log = [], []
+        self._forget_result()
+
+        def work(cancel: threading.Event) -> None:
+            self.built = build(
+                model, config, backend, store=self.store, reuse=reuse, listener=self._listen, cancel=cancel
+            )
+
+        self._run(BUILDING, work)
+
+    def cancel(self) -> None:
+        """Stop what runs; the status says so within a second."""
+        if self.job is not None:
+            self.job.cancel.set()
+
+    @property
+    def timed_engine(self) -> str:
+        """What `time_it` would measure: the built engine where it can run, else ONNX Runtime's of the same model."""
+        if self.built is None:
+            return ""
+        engine = self.built.engine
+        if self.supports[engine.backend].can_run:
+            return f"{engine.backend} {engine.precision}"
+        precision = engine.precision if engine.precision in self.supports["onnxruntime"].precisions else "fp32"
+        return f"onnxruntime {precision}"
+
+    def time_it(self) -> None:
+        """Measure `timed_engine` in the background, at the profile's opt shapes."""
+        if self.busy or self.built is None or self.model is None:
+            return
+        model, built = self.model, self.built
+        backend, precision = self.timed_engine.split()
+        wish = replace(self.config(), precision=precision, targets=())
+
+        def work(cancel: threading.Event) -> None:
+            engine = built.engine
+            if engine.backend != backend:
+                engine = build(model, wish, backend, store=self.store, cancel=cancel).engine
+            with open_engine(engine) as session:
+                feeds = random_feeds(session, opt_shapes(session.inputs, built.engine.profiles))
+                measured = measure(session, feeds)
+            with self.hold_trait_notifications():
+                self.measured_on = f"{backend} {precision}"
+                self.measurement = measured
+
+        self._run(TIMING, work)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until the work in the background has ended; False if it has not within timeout_s."""
+        return self.job is None or self.job.wait(timeout_s)
+
+    def _run(self, status: str, work: Callable[[threading.Event], None]) -> None:
+        self._started = self._clock()
+        self.error = None
+        self.status = status
+
+        def guarded(cancel: threading.Event) -> None:
+            try:
+                work(cancel)
+                self._end(DONE)
+            except BuildCancelled as error:
+                self._fail(error, CANCELLED)
+            except WorkbenchError as error:
+                self._fail(error)
+            except Exception as error:  # the edge: what was not foreseen is shown, and the kernel lives on
+                self._fail(
+                    BuildError(f"{type(error).__name__}: {error}", log_tail=tuple(traceback.format_exc().splitlines()))
+                )
+
+        self.job = Job(guarded, self._tick)
+
+    def _end(self, status: str) -> None:
+        self._stopped = self._clock()
+        self.status = status
+
+    def _fail(self, error: WorkbenchError, status: str = FAILED) -> None:
+        self.error = error
+        self._end(status)
+
+    def _forget_result(self) -> None:
+        self.built = self.measurement = self.error = None
+        self.status = IDLE
+
+    def _tick(self) -> None:
+        self.changed += 1
+
+    def _listen(self, event: Progress | LogLine) -> None:
+        with self._lock:
+            if isinstance(event, LogLine):
+                self.log.append(event)
+            else:
+                _update(self.phases, event, self._clock() - self._started)
+
+
+def _sizes(texts: tuple[str, str, str]) -> tuple[int, int, int]:
+    low, best, high = (int(text) for text in texts)
+    return low, best, high
+
+
+def _update(phases: list[Phase], event: Progress, now_s: float) -> None:
+    """Enter a step into the list of phases, which is in the order of their first appearance."""
+    for index in range(len(phases) - 1, -1, -1):
+        known = phases[index]
+        if known.name == event.phase:
+            again = known.ended_s is not None and not event.finished  # a phase may run several times
+            ended = now_s if event.finished else None
+            started = now_s if again and event.done == 0 else known.started_s
+            phases[index] = replace(known, done=event.done, total=event.total, started_s=started, ended_s=ended)
+            return
+    depth = next((phase.depth + 1 for phase in phases if phase.name == event.parent), 0)
+    phases.append(Phase(event.phase, depth, event.done, event.total, now_s, now_s if event.finished else None))
+
+
+def search_log(log: list[LogLine], severity: str, words: str, limit: int = 500) -> tuple[list[LogLine], int]:
+    """The last `limit` lines at least as severe as `severity` that hold `words`, and how many there are in all."""
+    loud = SEVERITIES[: SEVERITIES.index(severity) + 1]
+    needle = words.lower()
+    found = [line for line in log if line.severity in loud and needle in line.text.lower()]
+    return found[-limit:], len(found)
