@@ -34,10 +34,11 @@ clean:
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # A stamp is touched only after its whole install, so an interrupted one is taken up again.
-$(VENV)/.runtime: pyproject.toml requirements.lock
+$(VENV)/.runtime: pyproject.toml requirements.lock scripts/overrides.json
 	scripts/make_venv.sh $(VENV) $(PYTHON)
 	$(python) -m pip install --disable-pip-version-check -r requirements.lock
 	$(python) -m pip install --disable-pip-version-check --no-deps --editable .
+	install -D -m 644 scripts/overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock

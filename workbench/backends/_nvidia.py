@@ -21,27 +21,30 @@ from workbench.types import BuildConfig, Listener, LogLine, OptimizationProfile,
 _MAGIC = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
 _RTX_TARGET_BITS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 
+_CODES = {
+    "UNSUPPORTED_NODE": "TensorRT has no such operator",
+    "UNSUPPORTED_NODE_ATTR": "TensorRT does not take one of its attributes",
+    "UNSUPPORTED_NODE_DATATYPE": "TensorRT does not take its data type",
+    "UNSUPPORTED_NODE_DYNAMIC": "TensorRT needs fixed dimensions here",
+    "UNSUPPORTED_NODE_INPUT": "TensorRT does not take one of its inputs",
+    "UNSUPPORTED_NODE_SHAPE": "TensorRT does not take its shape",
+}
+_OTHERWISE = "export the model with other operators, or build it with onnxruntime."
 _REMEDIES = (
-    (
-        r"Plugin not found",
-        "TensorRT has no such operator: export with standard ONNX operators, or leave this node to ONNX Runtime.",
-    ),
-    (
-        r"UNSUPPORTED_NODE",
-        "This release does not take the node: export it as other operators, or leave it to ONNX Runtime.",
-    ),
-    (r"no optimization profile", "Give min, opt and max shapes for the open dimensions."),
-    (
-        r"contradictory|kMIN|kOPT|kMAX|optimization profile",
-        "Make the profile fit: equal names need equal ranges, min <= opt <= max.",
-    ),
+    (r"no operator|no such operator", f"Write it with standard ONNX operators: {_OTHERWISE}"),
+    (r"data type", f"Try another precision, or {_OTHERWISE}"),
+    (r"needs fixed dimensions", "Fix the open dimensions (--dim NAME=SIZE), or export the model with fixed ones."),
+    (r"TensorRT does not take", f"Change it at the export: {_OTHERWISE}"),
     (r"for Turing|SM75", "Leave sm75 out of the targets, or choose fp16."),
     (
-        r"out of memory|OutOfMemory|bad_alloc",
+        r"contradictory|kMIN|kOPT|kMAX|[Pp]rofile",
+        "Check the shapes: equal names need equal ranges, and min <= opt <= max.",
+    ),
+    (
+        r"[Oo]ut of memory|OutOfMemory|bad_alloc",
         "Close other programs, or give smaller max shapes or a smaller workspace.",
     ),
     (r"workspace", "Give the builder a larger workspace."),
-    (r"INT64|int64", "Export the model with int32 indices where you can."),
 )
 _NOISE = re.compile(r"^(?:IBuilder::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?")
 
@@ -222,11 +225,14 @@ def _refusals(model: Model, parser: Any) -> tuple[Refusal, ...]:
 def _parser_reason(error: Any) -> str:
     """A failed check of the parser reads 'condition && "sentence"'; often there is only the condition."""
     text = error.desc().strip()
+    if "Plugin not found" in text:
+        return "TensorRT knows no operator and no plugin of this name"
     quoted = re.search(r'"([^"]+)"', text)
-    code = error.code().name
     if quoted:
-        return quoted[1].rstrip("?.").replace("Plugin not found, are", "Plugin not found: are")
-    return f"{code}" if text in ("", "false") else f"{code}: {text}"
+        return quoted[1].rstrip(".")
+    code = error.code().name
+    words = _CODES.get(code, code.replace("_", " ").lower())
+    return words if text in ("", "false") else f"{words} ({text})"
 
 
 def _parse_error(model: Model, parser: Any, log: _LogKeeper) -> BuildError:

@@ -17,7 +17,7 @@ _GPUS = {
     "sm80": "Ampere: A100, A30",
     "sm86": "Ampere: A10, RTX 30",
     "sm89": "Ada: L4, L40, RTX 40",
-    "sm120": "Blackwell: RTX 50, RTX PRO",
+    "sm120": "Blackwell: RTX 50",
     "sm121": "Blackwell: DGX Spark",
     "cpu": "this processor",
     "cuda": "CUDA provider",
@@ -105,7 +105,7 @@ class ShapeTable:
         self.rows = widgets.VBox()
         self.rows.add_class("wb-shapes")
         self.note = widgets.HTML()
-        self.box = row("Open dimensions", self.rows, self.note)
+        self.box = row("Shapes", self.rows, self.note)
         self.problems: dict[str, widgets.HTML] = {}
         self.lines: dict[str, widgets.HBox] = {}
         state.observe(lambda change: self._build(), "model")
@@ -177,7 +177,7 @@ class AdvancedOptions:
             "Advanced options",
             row("Workspace", self.workspace, self.workspace_note),
             row("Targets", self.targets),
-            row("Inputs, outputs", self.keep),
+            row("I/O types", self.keep),
         )
         self.workspace.observe(lambda change: setattr(state, "workspace", change["new"]), "value")
         self.keep.observe(lambda change: setattr(state, "keep_io_types", change["new"]), "value")

@@ -90,7 +90,7 @@ def result_card(built: Built) -> str:
         ("plan", f"{engine.plan_bytes / 1e6:,.2f} MB"),
         ("nodes before", f"{engine.nodes:,}"),
         ("layers after", f"{engine.layers:,}"),
-        ("nodes found in layers", f"{engine.nodes_covered / max(engine.nodes, 1):.0%}"),
+        ("nodes found in them", f"{engine.nodes_covered:,} of {engine.nodes:,}"),
         ("for", ", ".join(engine.targets)),
     ]
     why = (

@@ -84,8 +84,8 @@ class BuilderState(HasTraits):
             try:
                 self.take(load_model(path))
             except WorkbenchError as error:
-                self.model, self.model_error, self.bounds = None, str(error), {}
-            self.model_path = str(path)
+                self._forget_result()
+                self.model, self.model_error, self.bounds, self.model_path = None, str(error), {}, str(path)
 
     def upload(self, name: str, content: bytes) -> None:
         """Keep an uploaded ONNX file in the store's folder and take it."""
