@@ -6,10 +6,11 @@ built = build(model, BuildConfig(profiles=(default_profile(model.inputs),)))
 
 from workbench.backends import available
 from workbench.building import Built, build, check_support
+from workbench.dimensions import edit, fix_dimension, rename_dimension, set_input_dimension
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
 from workbench.machine import this_machine
-from workbench.model import Model, edit, fix_dimension, load_model, rename_dimension, set_input_dimension
+from workbench.model import Model, load_model
 from workbench.profiles import default_profile, parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec

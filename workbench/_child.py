@@ -14,11 +14,11 @@ from typing import Any
 import onnx
 
 from workbench import backends
-from workbench.building import event_to_json
 from workbench.engine import write_layers
 from workbench.errors import BuildError, WorkbenchError
 from workbench.layers import covered_nodes
 from workbench.model import Model
+from workbench.process import event_to_json
 from workbench.types import Listener, LogLine, Progress, config_from_json
 
 _PROGRESS_S = 0.05

@@ -15,7 +15,7 @@ from workbench import backends
 from workbench.backends import Session
 from workbench.errors import StoreError, UntrustedEngine
 from workbench.layers import LayerInfo, layers_from_json, layers_to_json
-from workbench.types import LogLine, OptimizationProfile, profile_from_json
+from workbench.types import BuildConfig, LogLine, config_from_json
 
 RECORD, LAYERS, LOG = "engine.json", "layers.json", "build.log.gz"
 FORMAT = 1
@@ -60,16 +60,16 @@ class Engine:
 
     @property
     def precision(self) -> str:
-        return str(self.recipe["precision"])
+        return self.config.precision
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return tuple(self.recipe["targets"])
+        return self.config.targets
 
     @property
-    def profiles(self) -> tuple[OptimizationProfile, ...]:
-        """The shapes it takes; empty where all are fixed or, with ONNX Runtime, any will do."""
-        return tuple(profile_from_json(item) for item in self.recipe["profiles"])
+    def config(self) -> BuildConfig:
+        """What was built, defaults filled in. Its profiles are empty where all shapes are fixed or any will do."""
+        return config_from_json(self.recipe)
 
     @property
     def size_bytes(self) -> int:
@@ -161,4 +161,4 @@ def open_engine(engine: Engine, *, threads: int | None = None) -> Session:
     the look-up, BackendError when the engine cannot run on this machine.
     """
     verify(engine)
-    return backends.load(engine.backend).open(engine.plan_path, threads=threads)
+    return backends.load(engine.backend).open(engine.plan_path, engine.config, threads=threads)

@@ -1,4 +1,4 @@
-"""Model -> Model in lower precision, for back ends where typing is the model's business (TensorRT-RTX, ONNX Runtime)."""
+"""Model -> Model in lower precision, for back ends where typing is the model's business."""
 
 from __future__ import annotations
 

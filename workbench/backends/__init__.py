@@ -57,8 +57,8 @@ class Backend(Protocol):
     def build(self, model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
         """Build a resolved configuration and write the plan into `folder`. Runs in a child process."""
 
-    def open(self, plan: Path, *, threads: int | None = None) -> Session:
-        """Open a plan. Raises BackendError when it cannot run on this machine."""
+    def open(self, plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
+        """Open a plan built for this resolved configuration. Raises BackendError when it cannot run on this machine."""
 
 
 def load(name: str) -> Backend:

@@ -78,7 +78,7 @@ def check(model: Model, listener: Listener = ignore) -> ModelSupport:
     options = _runtime().SessionOptions()
     options.graph_optimization_level = _runtime().GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        _create(model, options, ("cpu",))
+        _create(model, options, BuildConfig(targets=("cpu",)))
     except Exception as error:  # its exceptions have no common base but Exception
         return ModelSupport("onnxruntime", False, (_refusal(model, str(error)),))
     return ModelSupport("onnxruntime", True)
@@ -101,7 +101,7 @@ def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -
             options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         listener(Progress("Optimizing the graph for this machine", 0, None))
         try:
-            _create(source, options, config.targets, use_tf32=config.precision == "tf32")
+            _create(source, options, config)
         except Exception as error:  # its exceptions have no common base but Exception
             refusal = _refusal(model, str(error))
             raise BuildError(refusal.reason, node=refusal.node or None, remedy=_remedy(refusal.reason)) from error
@@ -110,9 +110,9 @@ def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -
     return _layers(model, onnx.load(str(folder / PLAN), load_external_data=False))
 
 
-def open(plan: Path, *, threads: int | None = None) -> Session:
+def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
     """threads: processors one run may use; None for all that this process may."""
-    return OnnxRuntimeSession(plan, threads or usable_cores())
+    return OnnxRuntimeSession(plan, config, threads or usable_cores())
 
 
 class OnnxRuntimeSession:
@@ -120,13 +120,13 @@ class OnnxRuntimeSession:
 
     clock = "perf_counter around InferenceSession.run, arrays on the host in and out"
 
-    def __init__(self, plan: Path, threads: int) -> None:
+    def __init__(self, plan: Path, config: BuildConfig, threads: int) -> None:
         runtime = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the plan is optimized
         try:
-            self._session = runtime.InferenceSession(str(plan), options, providers=runtime.get_available_providers())
+            self._session = runtime.InferenceSession(str(plan), options, providers=_providers(config))
         except Exception as error:  # its exceptions have no common base but Exception
             raise BackendError(f"{plan}: ONNX Runtime cannot open it: {_first_line(str(error))}") from error
         self.inputs = tuple(_spec(item) for item in self._session.get_inputs())
@@ -194,12 +194,18 @@ def version_of_runtime() -> str:
     return str(_runtime().__version__)
 
 
-def _create(model: Model, options: Any, targets: tuple[str, ...], *, use_tf32: bool = False) -> Any:
-    folder = "session.model_external_initializers_file_folder_path"
+def _create(model: Model, options: Any, config: BuildConfig) -> Any:
     if model.external_files:
+        folder = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(folder, str(model.path.parent))
-    cuda = [(_PROVIDERS["cuda"], {"use_tf32": str(int(use_tf32))})] if "cuda" in targets else []
-    return _runtime().InferenceSession(model.to_bytes(), options, providers=[*cuda, _PROVIDERS["cpu"]])
+    return _runtime().InferenceSession(model.to_bytes(), options, providers=_providers(config))
+
+
+def _providers(config: BuildConfig) -> list[Any]:
+    """The processor always, as CUDA leaves it what it does not take. ONNX Runtime's own default for tf32 is on."""
+    tf32 = str(int(config.precision == "tf32"))
+    names = dict.fromkeys((*config.targets, "cpu"))
+    return [(_PROVIDERS[name], {"use_tf32": tf32} if name == "cuda" else {}) for name in names]
 
 
 def _size(model: Model) -> int:

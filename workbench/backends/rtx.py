@@ -85,7 +85,7 @@ def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -
         return _nvidia.build_plan(_module(), model, replace(config, targets=targets), folder / PLAN, listener)
 
 
-def open(plan: Path, *, threads: int | None = None) -> Session:
+def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
     raise BackendError(f"{plan.name} cannot run here: {support().run_reason}")
 
 

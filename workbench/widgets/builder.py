@@ -14,7 +14,8 @@ from workbench.widgets import render
 from workbench.widgets.copy import CopyButton
 from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
 from workbench.widgets.parts import Choice, Fold, Option, button, row
-from workbench.widgets.state import BUILDING, TIMING, BuilderState, search_log
+from workbench.widgets.phases import search_log
+from workbench.widgets.state import BUILDING, TIMING, BuilderState
 
 
 class EngineBuilder(widgets.VBox):

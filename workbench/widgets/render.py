@@ -12,7 +12,7 @@ from workbench.machine import Machine
 from workbench.model import Model
 from workbench.timing import Measurement
 from workbench.types import LogLine, Support
-from workbench.widgets.state import Phase
+from workbench.widgets.phases import Phase
 
 STYLE = f"<style>{(Path(__file__).parent / 'static' / 'workbench.css').read_text()}</style>"
 _MARKS = {"error": "wb-bad", "warning": "wb-bad", "verbose": "wb-quiet"}

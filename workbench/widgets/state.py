@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,12 @@ from workbench.model import Model, load_model
 from workbench.profiles import default_profile, open_dimensions, opt_shapes, profile_of, profile_problems
 from workbench.store import EngineStore
 from workbench.timing import Measurement, measure, random_feeds
-from workbench.types import SEVERITIES, BuildConfig, LogLine, OptimizationProfile, Progress, Support, parse_size
+from workbench.types import BuildConfig, LogLine, OptimizationProfile, Progress, Support, parse_size
 from workbench.widgets.jobs import Job
+from workbench.widgets.phases import Phase, update_phases
 
 IDLE, BUILDING, DONE, FAILED, CANCELLED, TIMING = "idle", "building", "done", "failed", "cancelled", "timing"
 _BUSY = (BUILDING, TIMING)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A phase of the build under way. started_s, ended_s: seconds since the build began; ended_s None while it runs."""
-
-    name: str
-    depth: int
-    done: int
-    total: int | None
-    started_s: float
-    ended_s: float | None
 
 
 class BuilderState(HasTraits):
@@ -249,7 +238,7 @@ class BuilderState(HasTraits):
             if engine.backend != backend:
                 engine = build(model, wish, backend, store=self.store, cancel=cancel).engine
             with open_engine(engine) as session:
-                feeds = random_feeds(session, opt_shapes(session.inputs, built.engine.profiles))
+                feeds = random_feeds(session, opt_shapes(session.inputs, built.engine.config.profiles))
                 measured = measure(session, feeds)
             with self.hold_trait_notifications():
                 self.measured_on = f"{backend} {precision}"
@@ -301,31 +290,9 @@ class BuilderState(HasTraits):
             if isinstance(event, LogLine):
                 self.log.append(event)
             else:
-                _update(self.phases, event, self._clock() - self._started)
+                update_phases(self.phases, event, self._clock() - self._started)
 
 
 def _sizes(texts: tuple[str, str, str]) -> tuple[int, int, int]:
     low, best, high = (int(text) for text in texts)
     return low, best, high
-
-
-def _update(phases: list[Phase], event: Progress, now_s: float) -> None:
-    """Enter a step into the list of phases, which is in the order of their first appearance."""
-    for index in range(len(phases) - 1, -1, -1):
-        known = phases[index]
-        if known.name == event.phase:
-            again = known.ended_s is not None and not event.finished  # a phase may run several times
-            ended = now_s if event.finished else None
-            started = now_s if again and event.done == 0 else known.started_s
-            phases[index] = replace(known, done=event.done, total=event.total, started_s=started, ended_s=ended)
-            return
-    depth = next((phase.depth + 1 for phase in phases if phase.name == event.parent), 0)
-    phases.append(Phase(event.phase, depth, event.done, event.total, now_s, now_s if event.finished else None))
-
-
-def search_log(log: list[LogLine], severity: str, words: str, limit: int = 500) -> tuple[list[LogLine], int]:
-    """The last `limit` lines at least as severe as `severity` that hold `words`, and how many there are in all."""
-    loud = SEVERITIES[: SEVERITIES.index(severity) + 1]
-    needle = words.lower()
-    found = [line for line in log if line.severity in loud and needle in line.text.lower()]
-    return found[-limit:], len(found)

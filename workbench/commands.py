@@ -1,0 +1,281 @@
+"""The commands of the shell: each returns what --json prints and the text that people read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench import building
+from workbench.accuracy import compare_outputs
+from workbench.backends import available
+from workbench.dimensions import edit
+from workbench.engine import Engine, open_engine
+from workbench.errors import BackendError, ConfigError, FeedError
+from workbench.machine import this_machine
+from workbench.model import Model, load_model
+from workbench.profiles import format_shapes, opt_shapes, parse_shapes
+from workbench.store import EngineStore
+from workbench.timing import Measurement, measure, random_feeds
+from workbench.types import BuildConfig, LogLine, Progress, TensorSpec
+
+
+def backends(options: argparse.Namespace) -> tuple[Any, str]:
+    found = available()
+    rows: list[tuple[str, ...]] = [("back end", "release", "builds", "runs", "precisions")]
+    notes = []
+    for name, item in found.items():
+        yes_no = ["yes" if answer else "no" for answer in (item.can_build, item.can_run)]
+        rows.append((name, item.release or "-", *yes_no, " ".join(item.precisions)))
+        notes += [f"{name}: {reason}" for reason in dict.fromkeys((item.build_reason, item.run_reason)) if reason]
+    data = {"machine": this_machine().to_json(), "backends": {name: asdict(item) for name, item in found.items()}}
+    return data, "\n".join([str(this_machine()), "", _table(rows), "", *notes]).rstrip()
+
+
+def inspect(options: argparse.Namespace) -> tuple[Any, str]:
+    model = _load(options)
+    answers: dict[str, dict[str, Any]] = {}
+    for name, here in available().items():
+        if not here.can_build:
+            answers[name] = {"supported": None, "reasons": [here.build_reason]}
+            continue
+        support = building.check_support(model, name)
+        reasons = [f"{item.node} ({item.op_type}): {item.reason}" for item in support.refusals[:5]]
+        answers[name] = {"supported": support.supported, "refused": len(support.refusals), "reasons": reasons}
+    data = {
+        "model": str(model.path),
+        "sha256": model.sha256,
+        "producer": model.producer,
+        "opset": model.opset,
+        "parameters": model.parameters,
+        "inputs": [_spec(spec) for spec in model.inputs],
+        "outputs": [_spec(spec) for spec in model.outputs],
+        "nodes": len(model.nodes),
+        "ops": model.operators,
+        "backends": answers,
+    }
+    return data, _inspect_text(model, answers)
+
+
+def _inspect_text(model: Model, answers: dict[str, dict[str, Any]]) -> str:
+    lines = [f"{model.path.name}: {len(model.nodes)} nodes, opset {model.opset}, {model.parameters:,} parameters"]
+    lines += [f"  input   {spec}" for spec in model.inputs] + [f"  output  {spec}" for spec in model.outputs]
+    lines.append("  " + ", ".join(f"{count} {name}" for name, count in model.operators.items()))
+    for name, answer in answers.items():
+        word = {True: "takes every node", False: "refuses nodes:", None: "cannot be used:"}[answer["supported"]]
+        lines.append(" ".join([name, word, "; ".join(answer["reasons"])]).rstrip())
+    return "\n".join(lines)
+
+
+def build(options: argparse.Namespace) -> tuple[Any, str]:
+    built = _built(_load(options), _config(options), options.backend, not options.no_reuse, options.verbose)
+    engine = built.engine
+    text = f"{built}\n{engine.plan_path}"
+    if built.why_missed:
+        text += f"\nnot reused: {built.why_missed}"
+    shapes = [format_shapes(profile) for profile in engine.config.profiles]
+    if shapes and not options.shapes:
+        text += f"\nopen dimensions: no --shapes was given, so the engine takes {' '.join(shapes[0])}"
+    return {
+        "engine": str(engine.plan_path),
+        "key": engine.key,
+        "reused": built.reused,
+        "why_missed": built.why_missed,
+        "build_s": engine.build_s,
+        "elapsed_s": round(built.elapsed_s, 4),
+        "backend": engine.backend,
+        "release": engine.release,
+        "precision": engine.precision,
+        "targets": list(engine.targets),
+        "shapes": shapes,
+        "plan_bytes": engine.plan_bytes,
+        "layers": engine.layers,
+        "nodes": engine.nodes,
+        "nodes_covered": engine.nodes_covered,
+    }, text
+
+
+def bench(options: argparse.Namespace) -> tuple[Any, str]:
+    if bool(options.engine) == bool(options.model):
+        raise ConfigError("bench measures a model or an engine: give an ONNX file, or --engine KEY.")
+    store = EngineStore()
+    if options.engine:
+        folder = Path(options.engine)
+        engine = store.load(folder, trust=options.trust) if folder.is_dir() else store.by_prefix(options.engine)
+        config = _config(options)
+    else:
+        model, config = _load(options), _config(options)
+        engine = _built(model, config, options.backend or _runner(), True, False).engine
+    measured = _measure(engine, config, options)
+    data = {
+        "median_ms": measured.median_ms,
+        "p99_ms": measured.p99_ms,
+        "mean_ms": measured.mean_ms,
+        "iterations": len(measured.times_ms),
+        "warmup": measured.warmup,
+        "batch": measured.batch,
+        "throughput_per_s": measured.throughput_per_s,
+        "clock": measured.clock,
+        "backend": engine.backend,
+        "release": engine.release,
+        "precision": engine.precision,
+        "key": engine.key,
+        "machine": measured.machine.to_json(),
+    }
+    text = (
+        f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: "
+        f"median {measured.median_ms:.3f} ms, p99 {measured.p99_ms:.3f} ms, "
+        f"{measured.throughput_per_s:,.0f}/s at batch {measured.batch}\n"
+        f"{len(measured.times_ms)} runs after {measured.warmup}; {measured.clock}\n{measured.machine}"
+    )
+    return data, text
+
+
+def compare(options: argparse.Namespace) -> tuple[Any, str]:
+    model = _load(options)
+    profiles = tuple(parse_shapes(texts) for texts in options.shapes)
+    outputs, measured = [], []
+    for wanted in (options.reference, options.other):
+        name, _, precision = wanted.partition(":")
+        config = BuildConfig(precision=precision or "fp32", profiles=profiles)
+        engine = _built(model, config, name, True, False).engine
+        with open_engine(engine, threads=options.threads) as session:
+            feeds = _feeds(options.feeds) or random_feeds(session, opt_shapes(session.inputs, profiles))
+            outputs.append(session.run(feeds))
+            measured.append(measure(session, feeds, iterations=options.iterations))
+    differences = compare_outputs(*outputs)
+    rows = [("output", "largest difference", "relative", "cosine", "same argmax")]
+    for item in differences:
+        agreement = "-" if item.argmax_agreement is None else f"{item.argmax_agreement:.2%}"
+        rows.append((item.output, f"{item.max_abs:.3g}", f"{item.relative:.3g}", f"{item.cosine:.6f}", agreement))
+    medians = [item.median_ms for item in measured]
+    data = {
+        "reference": options.reference,
+        "other": options.other,
+        "outputs": [asdict(item) for item in differences],
+        "reference_median_ms": medians[0],
+        "other_median_ms": medians[1],
+        "clock": measured[0].clock,
+        "machine": measured[0].machine.to_json(),
+    }
+    text = f"{options.reference} {medians[0]:.3f} ms, {options.other} {medians[1]:.3f} ms (medians)\n{_table(rows)}"
+    return data, text
+
+
+def engines(options: argparse.Namespace) -> tuple[Any, str]:
+    store = EngineStore()
+    removed: tuple[Engine, ...] = ()
+    if options.remove:
+        removed = (store.by_prefix(options.remove),)
+        store.remove(removed[0])
+    if options.prune is not None:
+        removed += store.prune(options.prune)
+    found = store.engines()
+    rows = [("key", "model", "back end", "precision", "MB", "built (UTC)")]
+    for item in found:
+        built_at = item.built_at[:16].replace("T", " ")
+        rows.append(
+            (item.key[:8], item.model_name, item.backend, item.precision, f"{item.size_bytes / 1e6:.1f}", built_at)
+        )
+    data = {
+        "folder": str(store.folder),
+        "size_bytes": store.size_bytes(),
+        "removed": [item.key for item in removed],
+        "engines": [
+            {
+                "key": item.key, "model": item.model_name, "backend": item.backend, "release": item.release,
+                "precision": item.precision, "targets": list(item.targets), "plan_bytes": item.plan_bytes,
+                "size_bytes": item.size_bytes, "built_at": item.built_at, "engine": str(item.plan_path),
+            }
+            for item in found
+        ],
+    }  # fmt: skip
+    lines = [_table(rows)] if found else ["no engines yet"]
+    lines += [f"removed {item.key[:8]} ({item.model_name} {item.precision})" for item in removed]
+    return data, "\n".join([*lines, f"{store.folder}: {store.size_bytes() / 1e6:,.1f} MB"])
+
+
+# ---- shared steps
+
+
+def _load(options: argparse.Namespace) -> Model:
+    model = load_model(options.model)
+    for change in options.dim:
+        model = edit(model, change)
+    return model
+
+
+def _config(options: argparse.Namespace) -> BuildConfig:
+    return BuildConfig(
+        precision=options.precision,
+        profiles=tuple(parse_shapes(texts) for texts in options.shapes),
+        workspace_bytes=options.workspace,
+        targets=tuple(name for name in options.targets.lower().split(",") if name),
+        keep_io_types=not options.convert_io,
+    )
+
+
+def _runner() -> str:
+    """The first back end that can build and run here."""
+    for name, support in available().items():
+        if support.can_build and support.can_run:
+            return name
+    raise BackendError("no back end can run engines on this machine.")
+
+
+def _built(model: Model, config: BuildConfig, backend: str | None, reuse: bool, verbose: bool) -> building.Built:
+    return building.build(model, config, backend, reuse=reuse, listener=_Printer(verbose))
+
+
+def _measure(engine: Engine, config: BuildConfig, options: argparse.Namespace) -> Measurement:
+    with open_engine(engine, threads=options.threads) as session:
+        feeds = random_feeds(session, opt_shapes(session.inputs, config.profiles))
+        return measure(session, feeds, iterations=options.iterations, warmup=options.warmup)
+
+
+def _feeds(path: str | None) -> dict[str, np.ndarray] | None:
+    if path is None:
+        return None
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (OSError, ValueError) as error:
+        raise FeedError(f"{path}: cannot be read as .npz with one array per input: {error}") from error
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "dtype": spec.dtype,
+        "shape": [dim if isinstance(dim, int) else None for dim in spec.shape],
+        "dims": [None if dim is None else str(dim) for dim in spec.shape],
+    }
+
+
+class _Printer:
+    """Shows a build on stderr: its phase in place on a terminal, its log with --verbose."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.verbose = verbose
+        self.in_place = sys.stderr.isatty() and not verbose
+
+    def __call__(self, event: Progress | LogLine) -> None:
+        if isinstance(event, LogLine):
+            if self.verbose:
+                print(f"{event.severity:8}{event.text}", file=sys.stderr)
+        elif self.in_place:
+            share = f" {event.done}/{event.total}" if event.total else ""
+            end = "\r" if event.parent or not event.finished else "\r\x1b[K"
+            print(f"\r\x1b[K{event.phase}{share}", end=end, file=sys.stderr, flush=True)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

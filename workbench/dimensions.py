@@ -1,0 +1,83 @@
+"""Fix, rename and split dimensions: Model -> Model."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import ModelProto
+
+from workbench.errors import ModelError
+from workbench.model import Model
+
+
+def fix_dimension(model: Model, name: str, size: int) -> Model:
+    """The model with every dimension called `name` fixed to `size`."""
+    return _replace_dimension(model, name, size)
+
+
+def rename_dimension(model: Model, old: str, new: str) -> Model:
+    """The model with the open dimension `old` called `new` everywhere. An existing name makes the two equal."""
+    return _replace_dimension(model, old, new)
+
+
+def set_input_dimension(model: Model, input_name: str, axis: int, dim: int | str) -> Model:
+    """The model with one axis of one input fixed (int) or given a name of its own (str).
+
+    What the exporter inferred about inner tensors and output shapes is dropped, because it may no longer hold.
+    """
+    proto = _copy(model.proto)
+    value = next((item for item in proto.graph.input if item.name == input_name), None)
+    if value is None:
+        known = ", ".join(spec.name for spec in model.inputs)
+        raise ModelError(f"{model.name} has no input {input_name!r}; it has {known}.")
+    dims = value.type.tensor_type.shape.dim
+    if not 0 <= axis < len(dims):
+        raise ModelError(f"input {input_name} has {len(dims)} dimensions; {axis} is not one of them, counted from 0.")
+    _set_dim(dims[axis], dim)
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        for item in output.type.tensor_type.shape.dim:
+            if item.dim_param:
+                item.Clear()
+    return Model(proto, model.path, (*model.edits, f"{input_name}:{axis}={dim}"))
+
+
+def edit(model: Model, change: str) -> Model:
+    """Apply one change written as text: 'batch=4' fixes a dimension by name, 'batch=n' renames it, 'x:2=height' or
+    'x:2=48' names or fixes axis 2 of input x. Raises ModelError for anything else."""
+    target, equals, value = change.rpartition("=")
+    if not equals or not target or not value:
+        raise ModelError(f"dimension {change!r}: write NAME=SIZE, NAME=NEWNAME or INPUT:AXIS=SIZE.")
+    dim = int(value) if value.lstrip("-").isdigit() else value
+    name, colon, axis = target.rpartition(":")
+    if colon and axis.isdigit() and name in {spec.name for spec in model.inputs}:
+        return set_input_dimension(model, name, int(axis), dim)
+    return fix_dimension(model, target, dim) if isinstance(dim, int) else rename_dimension(model, target, dim)
+
+
+def _replace_dimension(model: Model, name: str, dim: int | str) -> Model:
+    proto = _copy(model.proto)
+    found = 0
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for item in value.type.tensor_type.shape.dim:
+            if item.dim_param == name:
+                _set_dim(item, dim)
+                found += 1
+    if not found:
+        names = sorted({dim for spec in model.inputs for dim in spec.shape if isinstance(dim, str)})
+        raise ModelError(f"{model.name} has no dimension {name!r}; it has {', '.join(names) or 'no named ones'}.")
+    return Model(proto, model.path, (*model.edits, f"{name}={dim}"))
+
+
+def _copy(proto: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _set_dim(item: onnx.TensorShapeProto.Dimension, dim: int | str) -> None:
+    if isinstance(dim, int):
+        if dim < 1:
+            raise ModelError(f"a dimension cannot be fixed to {dim}: a size is at least 1.")
+        item.dim_value = dim
+    else:
+        item.dim_param = dim
