@@ -30,7 +30,9 @@ class ModelPicker:
     def __init__(self, state: BuilderState) -> None:
         self.state = state
         known = [(path.name, str(path)) for path in sample_models()]
-        self.known = widgets.Dropdown(options=[("choose …", ""), *known], layout=widgets.Layout(width="240px"))
+        self.known = widgets.Dropdown(
+            options=[("choose from data/models …", ""), *known], layout=widgets.Layout(width="240px")
+        )
         self.path = widgets.Text(
             placeholder="or the path of an ONNX file", continuous_update=False, layout=widgets.Layout(width="300px")
         )
@@ -115,9 +117,8 @@ class ShapeTable:
     def _build(self) -> None:
         self.problems, self.lines = {}, {}
         dims = open_dimensions(self.state.model.inputs) if self.state.model else ()
-        head = widgets.HBox(
-            [widgets.HTML(), *(widgets.HTML(f"<div class='wb-head'>{bound}</div>") for bound in BOUNDS)]
-        )
+        heads = (widgets.HTML(f"<div class='wb-head'>{bound}</div>") for bound in BOUNDS)
+        head = widgets.HBox([widgets.HTML(), *heads, widgets.HTML()])
         head.add_class("wb-shape")
         self.rows.children = (head, *(self._line(dim) for dim in dims)) if dims else ()
         self._show()
@@ -215,7 +216,7 @@ def sample_models(start: Path | None = None) -> list[Path]:
     """The models of data/models in this folder or the nearest one above it."""
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        found = sorted((folder / "data" / "models").glob("*.onnx"))
+        found = sorted(path.resolve() for path in (folder / "data" / "models").glob("*.onnx"))
         if found:
             return found
     return []

@@ -34,7 +34,7 @@ class Choice(widgets.HBox):
         self._buttons = {
             option.value: widgets.ToggleButton(
                 description=option.label,
-                tooltip=option.reason,
+                tooltip=option.reason or option.label,
                 disabled=bool(option.reason),
                 value=option.value == value,
             )
@@ -64,7 +64,7 @@ class Fold(widgets.VBox):
 
     def __init__(self, title: str, *children: Any, is_open: bool = False) -> None:
         self._title = title
-        self._button = widgets.ToggleButton(value=is_open)
+        self._button = widgets.ToggleButton(value=is_open, tooltip=title)
         self._body = widgets.VBox(children)
         self._body.add_class("wb-foldbody")
         super().__init__([self._button, self._body])
@@ -94,7 +94,7 @@ def row(label: str, *controls: Any) -> widgets.HBox:
 
 
 def button(label: str, callback: Any, *, primary: bool = False) -> widgets.Button:
-    made = widgets.Button(description=label)
+    made = widgets.Button(description=label, tooltip=label)
     made.add_class("wb-button")
     if primary:
         made.add_class("wb-primary")

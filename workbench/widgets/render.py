@@ -21,9 +21,13 @@ _MARKS = {"error": "wb-bad", "warning": "wb-bad", "verbose": "wb-quiet"}
 def model_facts(model: Model) -> str:
     """Two quiet lines: size and origin, then the operators."""
     operators = list(model.operators.items())
-    shown = ", ".join(f"{count} {escape(name)}" for name, count in operators[:6])
-    more = f" and {len(operators) - 6} more kinds" if len(operators) > 6 else ""
-    facts = [f"{len(model.nodes):,} nodes", f"opset {model.opset}", f"{model.parameters:,} parameters"]
+    shown = ", ".join(f"{count} {escape(name)}" for name, count in operators[: 7 if len(operators) == 7 else 6])
+    more = f" and {len(operators) - 6} other kinds" if len(operators) > 7 else ""
+    facts = [
+        f"{len(model.nodes):,} {'node' if len(model.nodes) == 1 else 'nodes'}",
+        f"opset {model.opset}",
+        f"{model.parameters:,} parameters",
+    ]
     if model.producer:
         facts.append(f"from {escape(model.producer)}")
     specs = "<br>".join(

@@ -15,7 +15,7 @@ from traitlets import Bool, Dict, HasTraits, Instance, Int, Tuple, Unicode, obse
 
 from workbench import backends, snippets
 from workbench.building import Built, build
-from workbench.engine import open_engine
+from workbench.engine import open_engine, read_log
 from workbench.errors import BuildCancelled, BuildError, ConfigError, ShapeError, WorkbenchError
 from workbench.model import Model, load_model
 from workbench.profiles import default_profile, open_dimensions, opt_shapes, profile_of, profile_problems
@@ -203,9 +203,10 @@ class BuilderState(HasTraits):
         self._forget_result()
 
         def work(cancel: threading.Event) -> None:
-            self.built = build(
-                model, config, backend, store=self.store, reuse=reuse, listener=self._listen, cancel=cancel
-            )
+            built = build(model, config, backend, store=self.store, reuse=reuse, listener=self._listen, cancel=cancel)
+            if built.reused:
+                self.log = list(read_log(built.engine))
+            self.built = built
 
         self._run(BUILDING, work)
 
