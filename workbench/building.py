@@ -84,13 +84,16 @@ def build(
         repeat = shell_line(model, resolved, name, reuse=reuse)
         with store.staging() as folder:
             task = {"task": "build", "config": config_to_json(resolved)}
+            stamps, began = model.stamps, time.monotonic()
             try:
                 result, log = run_child(model, name, task, folder, listener, cancel)
             except BuildError as error:
                 raise BuildError(
                     error.reason, node=error.node, remedy=error.remedy, log_tail=error.log_tail, repeat=repeat
                 ) from None
-            built_s = time.monotonic() - start
+            built_s = time.monotonic() - began
+            if model.stamps != stamps:
+                raise BuildError("the model's external weights were changed during the build", remedy="Build again.")
             write_log(folder / "out", log)
             engine = Engine(
                 folder=folder / "out",
@@ -112,12 +115,14 @@ def build(
     return Built(engine, False, missed, time.monotonic() - start)
 
 
-def check_support(model: Model, backend: str, *, listener: Listener = ignore) -> ModelSupport:
+def check_support(
+    model: Model, backend: str, *, store: EngineStore | None = None, listener: Listener = ignore
+) -> ModelSupport:
     """Ask a back end which nodes of the model it refuses. Raises BackendError when it cannot be used here."""
     here = backends.load(backend).support()
     if not here.can_build:
         raise BackendError(here.build_reason)
-    with EngineStore().staging() as folder:
+    with (store or EngineStore()).staging() as folder:
         result, _ = run_child(model, backend, {"task": "check"}, folder, listener, threading.Event())
     return ModelSupport(backend, result["supported"], tuple(Refusal(**item) for item in result["refusals"]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import hmac
@@ -74,7 +75,16 @@ class Engine:
     @property
     def size_bytes(self) -> int:
         """What the whole folder takes on disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        return folder_bytes(self.folder)
+
+
+def folder_bytes(folder: Path) -> int:
+    """The size of everything below a folder; what another process removes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Model:
     proto: ModelProto
     path: Path
     edits: tuple[str, ...] = ()
+    _hashes: dict[tuple[tuple[int, int], ...], str] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -76,9 +77,20 @@ class Model:
         names = {_external(tensor)["location"] for tensor in _tensors(self.proto.graph) if _external(tensor)}
         return tuple(self.path.parent / name for name in sorted(names))
 
-    @cached_property
+    @property
+    def stamps(self) -> tuple[tuple[int, int], ...]:
+        """Size and time of change of the external files: the same as before means that their content is, too."""
+        return tuple((stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in self.external_files))
+
+    @property
     def sha256(self) -> str:
         """Hexadecimal hash of the whole content, external files included; the file's name plays no part."""
+        stamps = self.stamps
+        if stamps not in self._hashes:
+            self._hashes[stamps] = self._hash()
+        return self._hashes[stamps]
+
+    def _hash(self) -> str:
         digest = hashlib.sha256(self.to_bytes())
         for path in self.external_files:
             digest.update(b"\0" + path.name.encode() + b"\0")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,9 @@ _NOT_IN_BFLOAT16 = ("ConvTranspose",)  # TensorRT-RTX 1.7 has no such kernel: 'C
 
 def converter_release() -> str:
     """The converter belongs to what an engine was made from: another release may give another engine."""
-    return f"onnxruntime {version('onnxruntime')}"
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}"
 
 
 def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool = True) -> Model:

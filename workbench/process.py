@@ -50,9 +50,9 @@ def run_child(
     log: list[LogLine] = []
     answer: dict[str, Any] | None = None
     open_streams = len(readers)
-    listener(Progress(STARTING, 0, None))
     started = False
     try:
+        listener(Progress(STARTING, 0, None))
         while open_streams:
             if cancel.is_set():
                 raise BuildCancelled("the build was cancelled; nothing was left behind.")

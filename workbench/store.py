@@ -15,7 +15,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path
 
-from workbench.engine import RECORD, Engine, read_record, verify, write_record
+from workbench.engine import RECORD, Engine, folder_bytes, read_record, verify, write_record
 from workbench.errors import StoreError
 
 _INNER = frozenset({"format", "ingredients"})
@@ -152,7 +152,7 @@ class EngineStore:
 
     def size_bytes(self) -> int:
         """Everything the store takes on disk, what was set aside included."""
-        return sum(_tree_bytes(path) for path in (self._engines, self._damaged, self._work))
+        return sum(folder_bytes(path) for path in (self._engines, self._damaged, self._work))
 
     def remove(self, engine: Engine) -> None:
         """Forget a stored engine."""
@@ -240,14 +240,6 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and value:
         return "+".join(map(str, value)) if len(value) <= 8 else f"{len(value)} entries"
     return "none" if value in (None, []) else str(value)
-
-
-def _tree_bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size
-    return total
 
 
 def _sync(folder: Path, *, files: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 import time
@@ -71,7 +72,7 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
 
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:
-    return {"release": version_of_runtime(), "cpu": this_machine().cpu, "cpu_features": list(cpu_features())}
+    return {"release": version_of_runtime(), "cpu": this_machine().cpu, "cpu_features": _digest(cpu_features())}
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
@@ -192,6 +193,10 @@ def _runtime() -> Any:
 @cache
 def version_of_runtime() -> str:
     return str(_runtime().__version__)
+
+
+def _digest(names: tuple[str, ...]) -> str:
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:16]
 
 
 def _create(model: Model, options: Any, config: BuildConfig) -> Any:
