@@ -130,6 +130,11 @@ class OnnxRuntimeSession:
             self._session = runtime.InferenceSession(str(plan), options, providers=_providers(config))
         except Exception as error:  # its exceptions have no common base but Exception
             raise BackendError(f"{plan}: ONNX Runtime cannot open it: {_first_line(str(error))}") from error
+        names = {provider: name for name, provider in _PROVIDERS.items()}
+        self.provider = names[self._session.get_providers()[0]]
+        """'cpu' or 'cuda': where it really runs; ONNX Runtime falls back to the CPU when CUDA cannot be loaded."""
+        if self.provider not in config.targets:
+            raise BackendError(f"{plan.name} was built for {config.targets[0]}, and ONNX Runtime cannot load it there.")
         self.inputs = tuple(_spec(item) for item in self._session.get_inputs())
         self.outputs = tuple(_spec(item) for item in self._session.get_outputs())
         self._feeds: Feeds | None = None
@@ -183,10 +188,13 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
                 raise FeedError(f"input {name}, dimension {axis}: it must be {dim}; the array has {size}.")
 
 
+@cache
 def _runtime() -> Any:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
+    if _PROVIDERS["cuda"] in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()  # CUDA and cuDNN from their pip packages, where they are installed so
     return onnxruntime
 
 

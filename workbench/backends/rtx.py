@@ -17,7 +17,7 @@ from workbench import precision
 from workbench.backends import INT8_NEEDS_CALIBRATION, Session, _nvidia, check_precision, check_targets
 from workbench.errors import BackendError, ConfigError
 from workbench.layers import LayerInfo
-from workbench.machine import this_machine
+from workbench.machine import Machine, this_machine
 from workbench.model import Model
 from workbench.profiles import check_profile, default_profile
 from workbench.types import BuildConfig, Listener, ModelSupport, Progress, Support, ignore
@@ -40,7 +40,7 @@ def support() -> Support:
         can_build=not reason,
         build_reason=reason,
         can_run=False,
-        run_reason=reason or _why_not_run(),
+        run_reason=reason or why_not_run(this_machine()),
         precisions=_PRECISIONS,
         precision_reasons={"int8": INT8_NEEDS_CALIBRATION},
         targets=_TARGETS,
@@ -109,9 +109,8 @@ def _installed() -> tuple[str | None, str]:
     return None, "TensorRT-RTX is not installed: pip install tensorrt-rtx"
 
 
-def _why_not_run() -> str:
+def why_not_run(machine: Machine) -> str:
     """RTX engines are built here for other machines; the sentence says what this one lacks to run them."""
-    machine = this_machine()
     if machine.cuda_version is None:
         return "no NVIDIA GPU with a driver was found; engines are built for other machines."
     if tuple(int(part) for part in machine.cuda_version.split(".")) < _CUDA:
