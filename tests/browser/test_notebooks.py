@@ -1,0 +1,17 @@
+"""The notebooks, run from top to bottom in JupyterLab."""
+
+from __future__ import annotations
+
+import pytest
+from jupyterlab_page import Lab, cell_errors, open_notebook, run_all, screenshot_path
+from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("name", ["00_welcome", "03_build_and_reuse"])
+def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:
+    open_notebook(page, lab, f"notebooks/{name}.ipynb")
+    run_all(page)
+    assert cell_errors(page) == []
+    page.screenshot(path=screenshot_path("test_notebook_runs", name))

@@ -1,0 +1,38 @@
+"""Every test has an engine store of its own; tests of TensorRT-RTX are left out where NVIDIA has no wheel of it."""
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/models.py
+
+from models import FASHION_CNN
+
+from workbench.model import Model, load_model
+
+HAS_RTX_WHEELS = (sys.platform, platform.machine()) in {("linux", "x86_64"), ("win32", "AMD64")}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "rtx: TensorRT-RTX, published for x86-64 Linux and Windows only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not HAS_RTX_WHEELS:
+        left_out = [item for item in items if item.get_closest_marker("rtx")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this test's engine store."""
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def fashion_cnn() -> Model:
+    return load_model(FASHION_CNN)

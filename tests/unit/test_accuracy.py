@@ -1,0 +1,59 @@
+"""How far outputs lie apart, by numbers one can check by hand."""
+
+import numpy as np
+import pytest
+
+from workbench.accuracy import Difference, compare_outputs
+from workbench.errors import FeedError
+
+
+def difference(reference: object, other: object) -> Difference:
+    (result,) = compare_outputs({"y": np.array(reference, np.float32)}, {"y": np.array(other, np.float32)})
+    return result
+
+
+def test_equal_outputs_do_not_differ() -> None:
+    assert difference([[1, 2], [4, 3]], [[1, 2], [4, 3]]) == Difference("y", 0.0, 0.0, pytest.approx(1.0), 1.0)
+
+
+def test_differences_are_absolute_relative_and_of_direction() -> None:
+    result = difference([3, 4], [3, 9])
+    assert (result.max_abs, result.relative) == (5.0, 1.0)
+    assert result.cosine == pytest.approx(45 / (5 * np.sqrt(90)))
+
+
+def test_agreement_is_the_share_of_rows_with_the_same_largest_value() -> None:
+    assert difference([[1, 2], [4, 3], [0, 1], [1, 0]], [[1, 2], [3, 4], [0, 9], [9, 0]]).argmax_agreement == 0.75
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 1)])
+def test_outputs_without_classes_have_no_agreement(shape: tuple[int, ...]) -> None:
+    assert difference(np.ones(shape), np.ones(shape)).argmax_agreement is None
+
+
+def test_zeros_are_compared_without_dividing_by_them() -> None:
+    assert difference([0, 0], [0, 0]) == Difference("y", 0.0, 0.0, 1.0, None)
+    assert difference([0, 0], [0, 2]) == Difference("y", 2.0, float("inf"), 0.0, None)
+
+
+def test_empty_outputs_are_equal() -> None:
+    assert difference([], []).max_abs == 0.0
+
+
+def test_differences_are_taken_in_double_precision() -> None:
+    half = np.array([60000, 60000], np.float16)
+    (result,) = compare_outputs({"y": half}, {"y": -half})
+    assert (result.max_abs, result.relative) == (120000.0, 2.0)
+
+
+def test_integers_do_not_wrap_around() -> None:
+    (result,) = compare_outputs({"y": np.array([0], np.uint8)}, {"y": np.array([1], np.uint8)})
+    assert result.max_abs == 1.0
+
+
+def test_outputs_are_matched_by_name_and_shape() -> None:
+    one = np.ones(2, np.float32)
+    with pytest.raises(FeedError, match=r"\['a'\] and \['b'\]"):
+        compare_outputs({"a": one}, {"b": one})
+    with pytest.raises(FeedError, match=r"output a has the shapes \(2,\) and \(1, 2\)"):
+        compare_outputs({"a": one}, {"a": one[None]})

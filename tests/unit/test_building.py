@@ -1,0 +1,377 @@
+"""build(): what it tells while it builds, what it returns, when it reuses, how it stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers_building import (
+    BOTH,
+    PATIENCE_S,
+    children,
+    folders_left,
+    leftovers,
+    long,
+    refused,
+    small,
+    start_python,
+    wait_until,
+)
+
+from workbench.backends._nvidia import read_plan_header
+from workbench.building import WAITING, Built, build, check_support
+from workbench.engine import read_layers, read_log, verify
+from workbench.errors import Cancelled, BuildError, ConfigError, ShapeError
+from workbench.model import Model
+from workbench.process import STARTING
+from workbench.profiles import parse_shapes
+from workbench.store import EngineStore
+from workbench.types import BuildConfig, LogLine, Progress
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EngineStore:
+    return EngineStore(tmp_path / "store")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return small(tmp_path / "small.onnx")
+
+
+class Recorder:
+    """A listener that keeps what it hears and the thread it hears it in."""
+
+    def __init__(self) -> None:
+        self.events: list[Progress | LogLine] = []
+        self.threads: set[threading.Thread] = set()
+
+    def __call__(self, event: Progress | LogLine) -> None:
+        self.events.append(event)
+        self.threads.add(threading.current_thread())
+
+    @property
+    def progress(self) -> list[Progress]:
+        return [event for event in self.events if isinstance(event, Progress)]
+
+    @property
+    def lines(self) -> list[LogLine]:
+        return [event for event in self.events if isinstance(event, LogLine)]
+
+
+@pytest.mark.rtx
+def test_phases_progress_and_log_lines_reach_the_listener_in_the_calling_thread(
+    store: EngineStore, model: Model
+) -> None:
+    heard = Recorder()
+    build(model, None, "rtx", store=store, listener=heard)
+    assert heard.threads == {threading.current_thread()}
+    assert heard.progress[0] == Progress(STARTING, 0, None)
+    phases = [step.phase for step in heard.progress]
+    assert {STARTING, "Building engine", "Optimizing graph"} <= set(phases)
+    last = {step.phase: step for step in heard.progress}
+    assert all(step.finished for step in last.values()), "every phase ends"
+    known: set[str] = set()
+    for step in heard.progress:
+        assert step.parent is None or step.parent in known, f"{step.phase} came before its parent {step.parent}"
+        known.add(step.phase)
+    assert {line.severity for line in heard.lines} <= {"error", "warning", "info", "verbose"}
+    assert any(line.text.startswith("Layers:") for line in heard.lines)
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_the_result_tells_what_was_built(store: EngineStore, model: Model, backend: str) -> None:
+    built = build(model, None, backend, store=store)
+    engine = built.engine
+    assert (built.reused, built.why_missed) == (False, "the store holds no engine yet")
+    assert engine.folder == store.folder / "engines" / engine.key
+    assert (engine.backend, engine.precision, engine.model_name) == (backend, "fp32", "small")
+    assert (engine.nodes, engine.nodes_covered) == (2, 2)
+    assert engine.layers == len(read_layers(engine)) > 0
+    assert engine.plan_bytes == engine.plan_path.stat().st_size > 0
+    assert 0 < engine.build_s <= built.elapsed_s
+    assert engine.size_bytes > engine.plan_bytes
+    assert set(engine.files) == {engine.plan, "layers.json", "build.log.gz"}
+    verify(engine)
+    assert "small fp32" in str(built)
+
+
+@pytest.mark.rtx
+def test_an_rtx_plan_says_itself_what_it_is_for(store: EngineStore, model: Model) -> None:
+    engine = build(model, BuildConfig(targets=("sm89", "sm86")), "rtx", store=store).engine
+    header = read_plan_header(engine.plan_path)
+    assert header is not None
+    assert (header.backend, set(header.targets)) == ("rtx", {"sm86", "sm89"})
+    assert engine.release.startswith(header.release.rpartition(".")[0])
+
+
+@pytest.mark.rtx
+def test_the_stored_log_is_what_the_listener_heard(store: EngineStore, model: Model) -> None:
+    heard = Recorder()
+    engine = build(model, None, "rtx", store=store, listener=heard).engine
+    assert list(read_log(engine)) == heard.lines
+
+
+def test_the_second_call_reuses_the_engine_and_starts_no_process(store: EngineStore, model: Model) -> None:
+    first = build(model, None, "onnxruntime", store=store)
+    heard = Recorder()
+    second = build(model, None, "onnxruntime", store=store, listener=heard)
+    assert (second.reused, second.why_missed) == (True, None)
+    assert second.engine == first.engine
+    assert not heard.events
+    assert second.elapsed_s < first.engine.build_s
+    assert "reused" in str(second)
+
+
+def test_the_same_content_under_another_name_is_reused(store: EngineStore, model: Model, tmp_path: Path) -> None:
+    build(model, None, "onnxruntime", store=store)
+    (tmp_path / "copies").mkdir()
+    assert build(small(tmp_path / "copies" / "other.onnx"), None, "onnxruntime", store=store).reused
+
+
+def test_without_reuse_the_engine_is_built_anew_and_replaces_the_stored_one(store: EngineStore, model: Model) -> None:
+    first = build(model, None, "onnxruntime", store=store)
+    (first.engine.folder / "engine.json").touch()
+    inode = first.engine.folder.stat().st_ino
+    again = build(model, None, "onnxruntime", store=store, reuse=False)
+    assert (again.reused, again.why_missed) == (False, "asked to build anew")
+    assert again.engine.folder.stat().st_ino != inode
+    assert [engine.key for engine in store.engines()] == [first.engine.key]
+    assert not leftovers(store)
+    assert build(model, None, "onnxruntime", store=store).engine == again.engine
+
+
+def test_a_failed_rebuild_keeps_the_stored_engine(store: EngineStore, model: Model) -> None:
+    build(model, None, "onnxruntime", store=store)
+
+    def fail(event: Progress | LogLine) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(model, None, "onnxruntime", store=store, reuse=False, listener=fail)
+    assert build(model, None, "onnxruntime", store=store).reused
+
+
+# ---- why not reused
+
+
+def why(store: EngineStore, model: Model, config: BuildConfig | None = None, backend: str = "onnxruntime") -> str:
+    built = build(model, config, backend, store=store)
+    assert not built.reused
+    return str(built.why_missed)
+
+
+def test_why_missed_names_the_nearest_engine_and_the_precision(store: EngineStore, model: Model) -> None:
+    nearest = build(model, None, "onnxruntime", store=store).engine
+    text = why(store, model, BuildConfig(precision="fp16"))
+    assert text == f"the nearest stored engine ({nearest.key[:8]}) differs in precision (fp32 stored, fp16 wanted)"
+
+
+@pytest.mark.rtx
+def test_why_missed_names_targets_and_workspace(store: EngineStore, model: Model) -> None:
+    build(model, BuildConfig(targets=("sm89",)), "rtx", store=store)
+    text = why(store, model, BuildConfig(targets=("sm86", "sm89"), workspace_bytes=1 << 28), "rtx")
+    assert "targets (sm89 stored, sm86+sm89 wanted)" in text
+    assert "workspace bytes (none stored, 268435456 wanted)" in text
+
+
+@pytest.mark.rtx
+def test_why_missed_names_the_shapes(store: EngineStore, tmp_path: Path) -> None:
+    model = small(tmp_path / "open.onnx", batch="n")
+    build(model, BuildConfig(profiles=(parse_shapes(["x:1x3x8x8,2x3x8x8,4x3x8x8"]),)), "rtx", store=store)
+    text = why(store, model, BuildConfig(profiles=(parse_shapes(["x:1x3x8x8,2x3x8x8,5x3x8x8"]),)), "rtx")
+    assert "x 1x3x8x8/2x3x8x8/4x3x8x8 stored, x 1x3x8x8/2x3x8x8/5x3x8x8 wanted" in text
+
+
+def test_why_missed_tells_that_the_model_changed_under_its_name(store: EngineStore, tmp_path: Path) -> None:
+    build(small(tmp_path / "net.onnx", seed=1), None, "onnxruntime", store=store)
+    assert "differs in the model's content" in why(store, small(tmp_path / "net.onnx", seed=2))
+
+
+@pytest.mark.rtx
+def test_why_missed_tells_that_only_the_other_back_end_has_it(store: EngineStore, model: Model) -> None:
+    build(model, None, "rtx", store=store)
+    assert why(store, model) == "no engine of small is stored for onnxruntime yet"
+
+
+def test_why_missed_tells_that_no_engine_of_the_model_is_stored(
+    store: EngineStore, model: Model, tmp_path: Path
+) -> None:
+    build(model, None, "onnxruntime", store=store)
+    assert why(store, small(tmp_path / "another.onnx", seed=9)) == "no engine of another is stored yet"
+
+
+@pytest.mark.rtx
+def test_why_missed_chooses_the_engine_with_the_fewest_differences(store: EngineStore, model: Model) -> None:
+    build(model, BuildConfig(targets=("sm89",)), "rtx", store=store)
+    near = build(model, BuildConfig(targets=("sm86",), workspace_bytes=1 << 28), "rtx", store=store).engine
+    text = why(store, model, BuildConfig(targets=("sm86",), workspace_bytes=1 << 29), "rtx")
+    assert near.key[:8] in text and "targets" not in text
+
+
+# ---- mistakes
+
+
+@pytest.mark.rtx
+def test_mistakes_are_told_before_a_process_starts(store: EngineStore, model: Model, tmp_path: Path) -> None:
+    heard = Recorder()
+    for config, backend in (
+        (BuildConfig(precision="fp12"), "rtx"),
+        (BuildConfig(precision="bf16"), "onnxruntime"),
+        (BuildConfig(targets=("sm1",)), "rtx"),
+        (BuildConfig(), "nonsense"),
+    ):
+        with pytest.raises(ConfigError):
+            build(model, config, backend, store=store, listener=heard)
+    with pytest.raises(ShapeError):
+        wrong = BuildConfig(profiles=(parse_shapes(["x:9x9"]),))
+        build(small(tmp_path / "open.onnx", batch="n"), wrong, "rtx", store=store, listener=heard)
+    assert not heard.events
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_an_unknown_operator_is_an_error_with_node_remedy_log_and_a_line_to_repeat(
+    store: EngineStore, tmp_path: Path, backend: str
+) -> None:
+    with pytest.raises(BuildError) as caught:
+        build(refused(tmp_path / "bad model.onnx"), None, backend, store=store)
+    error = caught.value
+    assert error.node == "culprit"
+    assert error.remedy and error.remedy.endswith(".")
+    assert error.repeat and error.repeat.startswith("workbench build ") and "'" in error.repeat
+    assert "culprit" in str(error) and "Traceback" not in str(error)
+    if backend == "rtx":
+        assert error.log_tail
+    assert not folders_left(store) and not store.engines() and not children()
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("backend", BOTH)
+def test_check_support_names_the_refused_node(tmp_path: Path, model: Model, backend: str) -> None:
+    answer = check_support(refused(tmp_path / "bad.onnx"), backend)
+    assert not answer.supported
+    assert [item.node for item in answer.refusals] == ["culprit"]
+    assert check_support(model, backend).supported
+
+
+# ---- stopping
+
+
+@pytest.mark.rtx
+def test_an_error_in_the_listener_ends_the_build_and_leaves_nothing(store: EngineStore, tmp_path: Path) -> None:
+    class Unforeseen(Exception):
+        pass
+
+    def listener(event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and event.phase == "Building engine":
+            raise Unforeseen
+
+    model = long(tmp_path / "long.onnx")
+    with pytest.raises(Unforeseen):
+        build(model, None, "rtx", store=store, listener=listener)
+    assert not folders_left(store) and not children() and not store.engines()
+
+
+class Stopper:
+    """Sets `cancel` from another thread once the build says `phase`, and notes when."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase, self.cancel, self.at, self.said = phase, threading.Event(), 0.0, threading.Event()
+        self.thread = threading.Thread(target=self._stop, daemon=True)
+        self.thread.start()
+
+    def __call__(self, event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and event.phase == self.phase:
+            self.said.set()
+
+    def _stop(self) -> None:
+        self.said.wait()
+        self.at = time.monotonic()
+        self.cancel.set()
+
+
+def seconds_to_cancel(model: Model, store: EngineStore, phase: str) -> float:
+    stopper = Stopper(phase)
+    with pytest.raises(Cancelled):
+        build(model, None, "rtx", store=store, listener=stopper, cancel=stopper.cancel)
+    return time.monotonic() - stopper.at
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("phase", [STARTING, "Building engine", "Computing profile costs"])
+def test_cancel_from_another_thread_answers_within_a_second_and_leaves_nothing(
+    store: EngineStore, tmp_path: Path, phase: str
+) -> None:
+    """The build would take more than ten seconds. Tried again where a loaded machine made it late."""
+    model = long(tmp_path / "long.onnx", 2500)
+    assert any(seconds_to_cancel(model, store, phase) < 1 for _ in range(4))
+    assert not children() and not folders_left(store) and not store.engines()
+    assert build(small(tmp_path / "small.onnx"), None, "rtx", store=store).reused is False
+
+
+@pytest.mark.rtx
+def test_a_cancelled_build_leaves_not_even_a_lock_file_in_work(store: EngineStore, model: Model) -> None:
+    seconds_to_cancel(model, store, STARTING)
+    assert not leftovers(store)
+
+
+@pytest.mark.rtx
+def test_after_a_cancel_the_same_build_can_be_taken_up_again(store: EngineStore, model: Model) -> None:
+    stopper = Stopper(STARTING)
+    stopper.cancel.set()
+    with pytest.raises(Cancelled):
+        build(model, None, "rtx", store=store, cancel=stopper.cancel)
+    assert not build(model, None, "rtx", store=store).reused
+
+
+def test_cancel_while_another_process_builds_the_engine_answers_at_once_and_leaves_that_build_alone(
+    store: EngineStore, tmp_path: Path
+) -> None:
+    model = small(tmp_path / "small.onnx")
+    key = build(model, None, "onnxruntime", store=store).engine.key
+    holder = start_python(
+        "import sys\nfrom workbench.store import EngineStore\n"
+        "with EngineStore(sys.argv[1]).lock(sys.argv[2]):\n  print('held', flush=True)\n  sys.stdin.read()",
+        store.folder,
+        key,
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    stopper, heard = Stopper(WAITING), Recorder()
+
+    def listener(event: Progress | LogLine) -> None:
+        stopper(event)
+        heard(event)
+
+    try:
+        with pytest.raises(Cancelled, match="waiting"):
+            build(model, None, "onnxruntime", store=store, listener=listener, cancel=stopper.cancel)
+        assert time.monotonic() - stopper.at < 10
+        assert any(WAITING in line.text for line in heard.lines)
+        assert holder.poll() is None
+    finally:
+        holder.communicate("")
+    assert build(model, None, "onnxruntime", store=store).reused
+
+
+def test_who_waited_gets_the_engine_of_the_other_and_hears_that_waiting_is_over(
+    store: EngineStore, model: Model
+) -> None:
+    key = build(model, None, "onnxruntime", store=store).engine.key
+    lock, results, heard = store.lock(key), [], Recorder()
+    lock.acquire()
+    waiter = threading.Thread(
+        target=lambda: results.append(build(model, None, "onnxruntime", store=store, listener=heard))
+    )
+    waiter.start()
+    try:
+        wait_until(lambda: heard.progress, "it says that it waits")
+        assert not results
+    finally:
+        lock.release()
+    waiter.join(PATIENCE_S)
+    assert [item.reused for item in results] == [True]
+    assert isinstance(results[0], Built)
+    assert heard.progress == [Progress(WAITING, 0, None), Progress(WAITING, 1, 1)]
+    assert not folders_left(store)

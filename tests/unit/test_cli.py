@@ -1,0 +1,304 @@
+"""The command line: JSON for programs, sentences for people, exit status 0, 1 (failure) or 2 (user's mistake)."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models import FASHION_CNN, FOREIGN, save
+
+from workbench.cli import main
+
+NET = str(FASHION_CNN)
+ORT = ["--backend", "onnxruntime"]
+QUICK = ["--iterations", "3", "--warmup", "1"]
+
+
+class Run:
+    """Runs a command in this process; `json` expects success and gives what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(item) for item in arguments])
+        except SystemExit as stop:  # argparse
+            status = int(stop.code or 0)
+        return status, *self.capsys.readouterr()
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        status, out, err = self(*arguments, "--json")
+        assert (status, err) == (0, "")
+        return json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(capsys)
+
+
+def has_types(data: dict[str, Any], types: dict[str, Any]) -> bool:
+    assert types.keys() <= data.keys()
+    return all(isinstance(data[key], kind) for key, kind in types.items())
+
+
+# ---- JSON
+
+
+def test_backends_tells_what_each_can_do(run: Run) -> None:
+    data = run.json("backends")
+    assert data["backends"].keys() == {"rtx", "onnxruntime"}
+    for item in data["backends"].values():
+        assert has_types(item, {"can_build": bool, "can_run": bool, "build_reason": str, "run_reason": str})
+        assert has_types(item, {"precisions": list, "targets": list})
+    assert data["backends"]["onnxruntime"]["can_run"] is True
+    assert has_types(data["machine"], {"cpu": str, "cores": int, "gpus": list, "python": str})
+
+
+@pytest.mark.rtx
+def test_inspect_tells_tensors_operators_and_support(run: Run) -> None:
+    data = run.json("inspect", NET)
+    assert data["inputs"] == [
+        {"name": "image", "dtype": "float32", "shape": [None, 1, 28, 28], "dims": ["batch", "1", "28", "28"]}
+    ]
+    assert [item["shape"] for item in data["outputs"]] == [[None, 10]]
+    assert (data["opset"], data["nodes"], data["ops"]["Conv"]) == (17, 26, 7)
+    assert {name: item["supported"] for name, item in data["backends"].items()} == {"rtx": True, "onnxruntime": True}
+
+
+@pytest.mark.rtx
+def test_inspect_gives_the_reasons_of_a_refusal(run: Run, tmp_path: Path) -> None:
+    data = run.json("inspect", save(tmp_path / "net.onnx", FOREIGN))
+    for item in data["backends"].values():
+        assert item["supported"] is False
+        assert item["reasons"][0].startswith("frob (foreign.Frobnicate): ")
+
+
+@pytest.mark.rtx
+def test_build_tells_what_was_built_and_then_reuses_it(run: Run) -> None:
+    first = run.json("build", NET, "--backend", "rtx")
+    assert has_types(first, {"engine": str, "key": str, "release": str, "precision": str, "targets": list})
+    assert has_types(first, {"build_s": float, "plan_bytes": int, "layers": int, "nodes": int, "nodes_covered": int})
+    assert (first["reused"], first["why_missed"]) == (False, "the store holds no engine yet")
+    assert (first["backend"], first["precision"], first["nodes"]) == ("rtx", "fp32", 26)
+    assert Path(first["engine"]).stat().st_size == first["plan_bytes"]
+    second = run.json("build", NET, "--backend", "rtx")
+    changed = {"reused": True, "why_missed": None, "elapsed_s": second["elapsed_s"]}
+    assert second == {**first, **changed}
+
+
+@pytest.mark.rtx
+def test_a_reused_engine_is_told_in_a_second_and_a_half_by_the_whole_process(run: Run) -> None:
+    run.json("build", NET, "--backend", "rtx")
+    command = [sys.executable, "-m", "workbench.cli", "build", NET, "--backend", "rtx", "--json"]
+
+    def seconds() -> float:
+        start = time.monotonic()
+        assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["reused"]
+        return time.monotonic() - start
+
+    assert min(seconds() for _ in range(3)) < 1.5
+
+
+def test_why_missed_names_the_difference(run: Run) -> None:
+    run.json("build", NET, *ORT)
+    assert "precision (fp32 stored, fp16 wanted)" in run.json("build", NET, *ORT, "--precision", "fp16")["why_missed"]
+
+
+def test_no_reuse_builds_anew(run: Run) -> None:
+    run.json("build", NET, *ORT)
+    again = run.json("build", NET, *ORT, "--no-reuse")
+    assert (again["reused"], again["why_missed"]) == (False, "asked to build anew")
+
+
+def test_bench_tells_times_and_where_they_were_taken(run: Run) -> None:
+    data = run.json("bench", NET, *QUICK, "--shapes", "image:4x1x28x28")
+    assert has_types(data, {"median_ms": float, "p99_ms": float, "mean_ms": float, "throughput_per_s": float})
+    assert (data["iterations"], data["warmup"], data["batch"]) == (3, 1, 4)
+    assert data["median_ms"] <= data["p99_ms"]
+    assert data["throughput_per_s"] == pytest.approx(4000 / data["mean_ms"])
+    assert data["backend"] == "onnxruntime"
+    assert "perf_counter" in data["clock"]
+    assert data["machine"]["cores"] >= 1
+
+
+def test_bench_runs_a_stored_engine_by_the_start_of_its_key(run: Run) -> None:
+    key = run.json("build", NET, *ORT)["key"]
+    assert run.json("bench", "--engine", key[:10], *QUICK)["key"] == key
+
+
+def test_compare_tells_how_far_two_precisions_lie_apart(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "feeds.npz", image=np.random.default_rng(0).random((8, 1, 28, 28), np.float32))
+    data = run.json(
+        "compare", NET, "onnxruntime:fp32", "onnxruntime:fp16", "--iterations", 3, "--feeds", tmp_path / "feeds.npz"
+    )
+    (logits,) = data["outputs"]
+    assert logits["output"] == "logits"
+    assert 0 < logits["max_abs"] < 0.05
+    assert logits["cosine"] == pytest.approx(1, abs=1e-4)
+    assert has_types(data, {"reference_median_ms": float, "other_median_ms": float, "clock": str, "machine": dict})
+
+
+def test_engines_lists_removes_and_prunes(run: Run, home: Path) -> None:
+    assert run.json("engines")["engines"] == []
+    keys = [run.json("build", NET, *ORT, "--precision", name)["key"] for name in ("fp32", "fp16")]
+    listed = run.json("engines")
+    assert [item["key"] for item in listed["engines"]] == keys[::-1]
+    assert listed["folder"] == str(home)
+    assert listed["size_bytes"] >= sum(item["size_bytes"] for item in listed["engines"]) > 0
+    assert run.json("engines", "--remove", keys[0][:8])["removed"] == [keys[0]]
+    pruned = run.json("engines", "--prune", "0")
+    assert (pruned["removed"], pruned["engines"], pruned["size_bytes"]) == ([keys[1]], [], 0)
+
+
+# ---- options
+
+
+def test_dim_fixes_renames_and_splits_dimensions(run: Run) -> None:
+    data = run.json("inspect", NET, "--dim", "batch=n", "--dim", "image:2=height", "--dim", "n=4")
+    assert data["inputs"][0]["dims"] == ["4", "1", "height", "28"]
+
+
+@pytest.mark.rtx
+def test_shapes_are_the_engines_profiles(run: Run) -> None:
+    one, many = "image:1x1x28x28", "image:1x1x28x28,4x1x28x28,8x1x28x28"
+    data = run.json("build", NET, "--backend", "rtx", "--shapes", one, "--shapes", many)
+    assert data["shapes"] == [[one], [many]]
+
+
+@pytest.mark.rtx
+def test_targets_and_convert_io_reach_the_engine(run: Run) -> None:
+    options = ["--backend", "rtx", "--precision", "fp16", "--workspace", "1G"]
+    data = run.json("build", NET, *options, "--targets", "sm89,sm120", "--convert-io")
+    assert data["targets"] == ["sm89", "sm120"]
+    assert data["key"] != run.json("build", NET, *options, "--targets", "sm89,sm120")["key"]
+
+
+def test_an_engine_of_another_store_is_opened_only_with_trust(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(run.json("build", NET, *ORT)["engine"]).parent
+    shutil.copytree(folder, tmp_path / "copied")
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "elsewhere"))
+    status, out, err = run("bench", "--engine", tmp_path / "copied", *QUICK)
+    assert (status, out) == (2, "")
+    assert "--trust" in err
+    assert run.json("bench", "--engine", tmp_path / "copied", "--trust", *QUICK)["iterations"] == 3
+
+
+# ---- text for people
+
+
+def test_without_json_the_answers_are_text(run: Run) -> None:
+    commands = {
+        ("backends",): "ONNX Runtime",
+        ("inspect", NET): "26 nodes, opset 17",
+        ("build", NET, *ORT): "built in",
+        ("bench", NET, *QUICK): "median",
+        ("compare", NET, "--iterations", "3"): "largest difference",
+        ("engines",): "fashion_cnn",
+    }
+    for arguments, words in commands.items():
+        status, out, err = run(*arguments)
+        assert (status, err) == (0, "")
+        assert words.lower() in out.lower().replace("onnxruntime", "onnx runtime") or words in out
+
+
+def test_verbose_shows_the_log_on_stderr(run: Run) -> None:
+    status, out, err = run("build", NET, *ORT, "--json", "--verbose")
+    assert status == 0
+    assert json.loads(out)["reused"] is False
+    assert "Optimized model written" in err
+
+
+# ---- errors
+
+Arguments = Callable[[Path], list[object]]
+
+
+def broken(folder: Path) -> Path:
+    (folder / "broken.onnx").write_bytes(b"no model")
+    return folder / "broken.onnx"
+
+
+def array_file(folder: Path, content: bytes | None = None) -> Path:
+    path = folder / "feeds.npz"
+    if content is None:
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.write_bytes(content)
+    return path
+
+
+MISTAKES: dict[str, Arguments] = {
+    "no such file": lambda folder: ["build", folder / "none.onnx"],
+    "no model": lambda folder: ["inspect", broken(folder)],
+    "precision": lambda _: ["build", NET, "--precision", "fp99"],
+    "int8": lambda _: ["build", NET, *ORT, "--precision", "int8"],
+    "back end": lambda _: ["build", NET, "--backend", "cuda"],
+    "target": lambda _: ["build", NET, *ORT, "--targets", "sm90"],
+    "dimension": lambda _: ["build", NET, "--dim", "depth=4"],
+    "size of a dimension": lambda _: ["build", NET, "--dim", "batch=--4"],
+    "shapes": lambda _: ["build", NET, "--shapes", "image:axb"],
+    "input in shapes": lambda _: ["bench", NET, *QUICK, "--shapes", "picture:4x1x28x28"],
+    "rank in shapes": lambda _: ["bench", NET, *QUICK, "--shapes", "image:4x28x28"],
+    "model and engine": lambda _: ["bench", NET, "--engine", "abc"],
+    "neither model nor engine": lambda _: ["bench"],
+    "unknown engine": lambda _: ["engines", "--remove", "abc"],
+    "unknown engine to bench": lambda _: ["bench", "--engine", "abc"],
+    "feeds: missing": lambda folder: ["compare", NET, "--feeds", folder / "none.npz"],
+    "feeds: text": lambda folder: ["compare", NET, "--feeds", array_file(folder, b"no arrays")],
+    "feeds: empty": lambda folder: ["compare", NET, "--feeds", array_file(folder, b"")],
+    "feeds: cut off": lambda folder: ["compare", NET, "--feeds", array_file(folder, b"PK\x03\x04")],
+    "feeds: one array": lambda folder: ["compare", NET, "--feeds", array_file(folder)],
+}
+FAILURES: dict[str, Arguments] = {
+    "foreign operator": lambda folder: ["build", save(folder / "net.onnx", FOREIGN), *ORT],
+    "cannot run here": lambda _: ["bench", NET, "--backend", "rtx"],
+}
+
+
+def assert_one_sentence(out: str, err: str) -> None:
+    assert out == ""
+    assert err.startswith("workbench: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence_and_status_2(run: Run, tmp_path: Path, name: str) -> None:
+    status, out, err = run(*MISTAKES[name](tmp_path))
+    assert status == 2
+    assert_one_sentence(out, err)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.rtx) for name in FAILURES])
+def test_a_failure_is_one_sentence_and_status_1(run: Run, tmp_path: Path, name: str) -> None:
+    status, out, err = run(*FAILURES[name](tmp_path))
+    assert status == 1
+    assert_one_sentence(out, err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["biuld"], ["build"], ["build", NET, "--workspace", "lots"], ["bench", NET, "--iterations", "0"], []],
+    ids=["unknown command", "no model", "no size", "no iterations", "nothing"],
+)
+def test_a_wrong_option_is_status_2_and_says_which(run: Run, arguments: list[str]) -> None:
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert "error: " in err.splitlines()[-1] or err.startswith("workbench: ")
+
+
+def test_a_comparison_without_finite_numbers_is_still_json(run: Run, tmp_path: Path) -> None:
+    graph = "(float[4] x) => (float[4] y) { [none] z = Sub(x, x) [division] y = Div(x, z) }"
+    (output,) = run.json("compare", save(tmp_path / "net.onnx", graph), "--iterations", 1)["outputs"]
+    assert output["relative"] is None

@@ -1,0 +1,90 @@
+"""Imports point one way, and `import workbench` is light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LEVELS = [
+    {"errors"},
+    {"types"},
+    {"machine", "model", "profiles", "layers"},
+    {"dimensions", "precision", "snippets"},
+    {"backends"},
+    {"engine"},
+    {"store"},
+    {"process", "building", "timing", "accuracy"},
+    {"_child", "commands", "cli", "widgets"},
+    {"__init__"},
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+HEAVY = {"torch", "tensorrt", "tensorrt_rtx", "pycuda", "onnxruntime", "ipywidgets", "anywidget", "IPython"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in (ROOT / "workbench").rglob("*.py")}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of the workbench that a file imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}: write imports in full"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in MODULES or node.module in MODULES:
+                    yield whole if whole in MODULES else node.module
+
+
+def top(module: str) -> str:
+    """'workbench.backends.rtx' -> 'backends', 'workbench' -> '__init__'."""
+    return [*module.split("."), "__init__"][1]
+
+
+def level(module: str) -> int:
+    return LEVEL[top(module)]
+
+
+def test_every_module_has_a_level() -> None:
+    assert {top(name) for name in MODULES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_its_own_level_or_lower_ones(module: str) -> None:
+    climbing = {name for name in imported(MODULES[module]) if level(name) > level(module)}
+    assert not climbing, f"{module} (level {level(module)}) may not import {climbing}"
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph = {name: set(imported(path)) - {name} for name, path in MODULES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError with the cycle
+
+
+def test_nothing_heavy_is_imported_with_the_workbench() -> None:
+    code = "import sys, workbench; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "workbench" in loaded
+    assert not HEAVY & set(loaded)
+
+
+def test_the_workbench_is_imported_in_half_a_second() -> None:
+    """The best of five, as other programs share the machine."""
+    command = [sys.executable, "-X", "importtime", "-c", "import workbench"]
+
+    def seconds() -> float:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+        (line,) = (line for line in lines if line.endswith("| workbench"))
+        return int(line.split("|")[1]) / 1e6
+
+    assert min(seconds() for _ in range(5)) < 0.5
