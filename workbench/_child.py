@@ -87,18 +87,18 @@ def _die_with_parent() -> None:
 
 
 class _Throttle:
-    """Passes on every log line and a phase's first and last step, and of the steps between at most 20 a second."""
+    """Passes on every log line, a phase's first and last step, and of the steps between at most 20 a second."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self.last = 0.0
+        self.last: dict[str, float] = {}
 
     def __call__(self, event: Progress | LogLine) -> None:
         if isinstance(event, Progress) and event.done and not event.finished:
             now = time.monotonic()
-            if now - self.last < _PROGRESS_S:
+            if now - self.last.get(event.phase, 0.0) < _PROGRESS_S:
                 return
-            self.last = now
+            self.last[event.phase] = now
         self.listener(event)
 
 

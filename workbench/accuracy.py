@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ class Difference:
     """One output, `other` against `reference`.
 
     max_abs: largest absolute difference. relative: norm of the difference over the norm of the reference (0 if both
-    are 0). cosine: of the flattened outputs. argmax_agreement: share of rows whose largest value is at the same
-    place, None for outputs without a last axis to compare.
+    are 0). cosine: of the flattened outputs. Where a value is not finite they are infinite, infinite and NaN.
+    argmax_agreement: share of rows whose largest value is at the same place, None for outputs without a last axis to
+    compare.
     """
 
     output: str
@@ -39,16 +41,21 @@ def _difference(name: str, reference: np.ndarray, other: np.ndarray) -> Differen
             f"output {name} has the shapes {reference.shape} and {other.shape}; compare engines of one model."
         )
     left, right = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return Difference(name, math.inf, math.inf, math.nan, _agreement(reference, other))
     norm = float(np.linalg.norm(left))
     apart = float(np.linalg.norm(left - right))
     scale = norm * float(np.linalg.norm(right))
-    agreement = None
-    if reference.ndim >= 2 and reference.shape[-1] > 1:
-        agreement = float(np.mean(reference.argmax(-1) == other.argmax(-1)))
     return Difference(
         output=name,
         max_abs=float(np.max(np.abs(left - right), initial=0.0)),
         relative=0.0 if apart == 0 else (apart / norm if norm else float("inf")),
         cosine=float(left @ right) / scale if scale else float(apart == 0),
-        argmax_agreement=agreement,
+        argmax_agreement=_agreement(reference, other),
     )
+
+
+def _agreement(reference: np.ndarray, other: np.ndarray) -> float | None:
+    if reference.ndim < 2 or reference.shape[-1] < 2:
+        return None
+    return float(np.mean(reference.argmax(-1) == other.argmax(-1)))

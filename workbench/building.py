@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 from filelock import Timeout
 
 from workbench import backends
 from workbench.engine import FORMAT, Engine, recipe_key, write_log
-from workbench.errors import BackendError, BuildCancelled, BuildError
+from workbench.errors import BackendError, BuildError, Cancelled, StoreError
 from workbench.machine import this_machine
 from workbench.model import Model
 from workbench.process import run_child
@@ -60,7 +61,7 @@ def build(
     cancel: set it from another thread to stop within a second.
 
     Raises ConfigError and ShapeError before anything is built, BuildError when the build fails or its process dies,
-    BuildCancelled.
+    Cancelled.
     """
     start = time.monotonic()
     store = store or EngineStore()
@@ -81,38 +82,56 @@ def build(
         if reuse and lookup.engine:
             return Built(lookup.engine, True, None, time.monotonic() - start)
         missed = lookup.damage or (store.why_missed(recipe, model.name) if reuse else "asked to build anew")
-        repeat = shell_line(model, resolved, name, reuse=reuse)
-        with store.staging() as folder:
-            task = {"task": "build", "config": config_to_json(resolved)}
-            stamps, began = model.stamps, time.monotonic()
-            try:
-                result, log = run_child(model, name, task, folder, listener, cancel)
-            except BuildError as error:
-                raise BuildError(
-                    error.reason, node=error.node, remedy=error.remedy, log_tail=error.log_tail, repeat=repeat
-                ) from None
-            built_s = time.monotonic() - began
-            if model.stamps != stamps:
-                raise BuildError("the model's external weights were changed during the build", remedy="Build again.")
-            write_log(folder / "out", log)
-            engine = Engine(
-                folder=folder / "out",
-                key=key,
-                recipe=recipe,
-                model_name=model.name,
-                model_path=str(model.path),
-                plan=module.PLAN,
-                plan_bytes=sum(path.stat().st_size for path in (folder / "out").glob(f"{module.PLAN}*")),
-                layers=result["layers"],
-                nodes=len(model.nodes),
-                nodes_covered=result["nodes_covered"],
-                build_s=round(built_s, 3),
-                built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                machine=this_machine().to_json(),
-                files={},
-            )
-            engine = store.add(engine)
+        try:
+            engine = _build_into(store, key, recipe, model, resolved, listener, cancel)
+        except BuildError as error:
+            repeat = shell_line(model, resolved, name, reuse=reuse)
+            raise BuildError(
+                error.reason, node=error.node, remedy=error.remedy, log_tail=error.log_tail, repeat=repeat
+            ) from None
+        except OSError as error:
+            what = f"{store.folder}: the engine cannot be written ({error.strerror})"
+            raise StoreError(f"{what}; free some space, or set WORKBENCH_HOME to another folder.") from error
     return Built(engine, False, missed, time.monotonic() - start)
+
+
+def _build_into(
+    store: EngineStore,
+    key: str,
+    recipe: Mapping[str, Any],
+    model: Model,
+    config: BuildConfig,
+    listener: Listener,
+    cancel: threading.Event,
+) -> Engine:
+    """Build in a staging folder and hand it to the store."""
+    plan = backends.load(recipe["backend"]).PLAN
+    with store.staging() as work:
+        stamps, began = model.stamps, time.monotonic()
+        task = {"task": "build", "config": config_to_json(config)}
+        result, log = run_child(model, recipe["backend"], task, work, listener, cancel)
+        build_s = time.monotonic() - began
+        if model.stamps != stamps:
+            raise BuildError("the model's external weights were changed during the build", remedy="Build again.")
+        folder = work / "out"
+        write_log(folder, log)
+        engine = Engine(
+            folder=folder,
+            key=key,
+            recipe=recipe,
+            model_name=model.name,
+            model_path=str(model.path),
+            plan=plan,
+            plan_bytes=sum(path.stat().st_size for path in folder.glob(f"{plan}*")),
+            layers=result["layers"],
+            nodes=len(model.nodes),
+            nodes_covered=result["nodes_covered"],
+            build_s=round(build_s, 3),
+            built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            machine=this_machine().to_json(),
+            files={},
+        )
+        return store.add(engine)
 
 
 def check_support(
@@ -142,7 +161,7 @@ def _patiently(store: EngineStore, key: str, listener: Listener, cancel: threadi
                 listener(Progress(WAITING, 0, None))
                 listener(LogLine("info", f"{WAITING} ({key[:8]})"))
             if cancel.wait(_POLL_S):
-                raise BuildCancelled("the build was cancelled while waiting for another process.") from None
+                raise Cancelled("cancelled while waiting for another process; nothing was left behind.") from None
     try:
         if waiting:
             listener(Progress(WAITING, 1, 1))

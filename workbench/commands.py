@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -157,7 +159,7 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
     data = {
         "reference": options.reference,
         "other": options.other,
-        "outputs": [asdict(item) for item in differences],
+        "outputs": [_finite(asdict(item)) for item in differences],
         "reference_median_ms": medians[0],
         "other_median_ms": medians[1],
         "clock": measured[0].clock,
@@ -244,8 +246,15 @@ def _feeds(path: str | None) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path) as file:
             return dict(file)
-    except (OSError, ValueError) as error:
-        raise FeedError(f"{path}: cannot be read as .npz with one array per input: {error}") from error
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
+        raise FeedError(f"{path}: cannot be read as .npz with one array per input: {error}.") from error
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity and no NaN: null in their place."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx
 from onnx import ModelProto
 
@@ -32,11 +34,12 @@ def set_input_dimension(model: Model, input_name: str, axis: int, dim: int | str
     dims = value.type.tensor_type.shape.dim
     if not 0 <= axis < len(dims):
         raise ModelError(f"input {input_name} has {len(dims)} dimensions; {axis} is not one of them, counted from 0.")
+    was_fixed = dims[axis].dim_value > 0
     _set_dim(dims[axis], dim)
     del proto.graph.value_info[:]
     for output in proto.graph.output:
         for item in output.type.tensor_type.shape.dim:
-            if item.dim_param:
+            if item.dim_param or was_fixed:
                 item.Clear()
     return Model(proto, model.path, (*model.edits, f"{input_name}:{axis}={dim}"))
 
@@ -47,11 +50,19 @@ def edit(model: Model, change: str) -> Model:
     target, equals, value = change.rpartition("=")
     if not equals or not target or not value:
         raise ModelError(f"dimension {change!r}: write NAME=SIZE, NAME=NEWNAME or INPUT:AXIS=SIZE.")
-    dim = int(value) if value.lstrip("-").isdigit() else value
+    dim = _read_dim(value, change)
     name, colon, axis = target.rpartition(":")
     if colon and axis.isdigit() and name in {spec.name for spec in model.inputs}:
         return set_input_dimension(model, name, int(axis), dim)
     return fix_dimension(model, target, dim) if isinstance(dim, int) else rename_dimension(model, target, dim)
+
+
+def _read_dim(value: str, change: str) -> int | str:
+    if re.fullmatch(r"-?[0-9]{1,18}", value):
+        return int(value)
+    if value[0].isalpha() or value[0] in "_?":
+        return value
+    raise ModelError(f"dimension {change!r}: {value!r} is neither a size nor a name that starts with a letter.")
 
 
 def _replace_dimension(model: Model, name: str, dim: int | str) -> Model:
@@ -76,8 +87,8 @@ def _copy(proto: ModelProto) -> ModelProto:
 
 def _set_dim(item: onnx.TensorShapeProto.Dimension, dim: int | str) -> None:
     if isinstance(dim, int):
-        if dim < 1:
-            raise ModelError(f"a dimension cannot be fixed to {dim}: a size is at least 1.")
+        if not 1 <= dim < 2**31:
+            raise ModelError(f"a dimension cannot be fixed to {dim}: a size is at least 1 and at most {2**31 - 1:,}.")
         item.dim_value = dim
     else:
         item.dim_param = dim

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -79,11 +80,12 @@ class Engine:
 
 
 def folder_bytes(folder: Path) -> int:
-    """The size of everything below a folder; what another process removes meanwhile counts nothing."""
+    """The size of all files below a folder; what another process removes meanwhile counts nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(path, name)).st_size
     return total
 
 
@@ -111,11 +113,16 @@ def read_record(folder: Path, secret: bytes, *, trust: bool = False) -> Engine:
     """
     try:
         data = json.loads((folder / RECORD).read_text())
-        body, seal = data["engine"], data["seal"]
+        body, seal = data["engine"], str(data["seal"])
         engine = Engine(folder=folder, **body)
+        missing = {engine.plan, LAYERS, LOG} - set(engine.files)
+        elsewhere = [name for name in engine.files if name != Path(name).name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: holds no readable engine record ({error}); build the engine again.") from error
-    if not trust and not hmac.compare_digest(_seal(body, secret), str(seal)):
+    if missing or elsewhere:
+        names = ", ".join(sorted(missing) or elsewhere)
+        raise StoreError(f"{folder}: its record vouches for no {names}; build the engine again.")
+    if not trust and not hmac.compare_digest(_seal(body, secret).encode(), seal.encode()):
         raise UntrustedEngine(
             f"{folder}: this store did not build the engine, or its record was changed. A plan is executable code: "
             "build it here, or pass trust=True (--trust) if you know where it comes from."

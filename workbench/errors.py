@@ -7,8 +7,9 @@ WorkbenchError            what went wrong, where, and what to do now
 ├── FeedError             arrays that do not fit a session's inputs
 ├── BackendError          a back end that cannot do this on this machine
 ├── BuildError            a build that failed; knows the node at fault and the last log lines
-├── BuildCancelled        a build the user stopped
+├── Cancelled             a build or a measurement that the user stopped
 └── StoreError            the engine store cannot be read or written
+    ├── UnknownEngine     no stored engine, or several, have this key
     └── UntrustedEngine   a plan that this store did not build
 """
 
@@ -64,12 +65,16 @@ class BuildError(WorkbenchError):
         super().__init__(f"{where}{reason.rstrip('.')}." + (f" {remedy}" if remedy else ""))
 
 
-class BuildCancelled(WorkbenchError):
+class Cancelled(WorkbenchError):
     exit_code = 1
 
 
 class StoreError(WorkbenchError):
     exit_code = 1
+
+
+class UnknownEngine(StoreError):
+    exit_code = 2
 
 
 class UntrustedEngine(StoreError):

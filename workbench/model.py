@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -118,13 +120,18 @@ def load_model(path: str | Path) -> Model:
     Raises ModelError: no such file, not ONNX, refused by the ONNX checker, or external data that is missing, too
     short, or outside the model's folder.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file.")
+    path = Path(os.path.abspath(Path(path).expanduser()))  # not resolved: external data lies beside a link
+    try:
+        if not path.is_file():
+            raise ModelError(f"{path}: there is no such file.")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{str(path)[:200]}: not a path ({error}).") from error
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError) as error:
-        raise ModelError(f"{path}: not an ONNX file, or cut off ({path.stat().st_size:,} bytes).") from error
+        raise ModelError(
+            f"{path}: not an ONNX file, or cut off ({path.stat().st_size:,} bytes); export or copy it again."
+        ) from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{path}: not an ONNX model: it holds no graph.")
     _check_external_data(proto, path)
@@ -134,7 +141,7 @@ def load_model(path: str | Path) -> Model:
         reason = str(error).split("\n\n==>")[0].strip()
         raise ModelError(f"{path}: the ONNX checker refuses it: {reason}") from error
     _name_nodes(proto)
-    model = Model(proto, path.resolve())
+    model = Model(proto, path)
     _ = model.inputs, model.outputs  # refuses inputs that are not tensors now rather than later
     return model
 
@@ -177,14 +184,15 @@ _WEIGHT_TYPES = frozenset(
 )
 
 
+_PACKED_BITS = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
+
+
 def _elements(tensor: TensorProto) -> int:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    return count
+    return math.prod(tensor.dims)
 
 
-def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The bodies of an If, Loop or Scan node."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
@@ -201,7 +209,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
                 yield attribute.t
             elif attribute.type == AttributeProto.TENSORS:
                 yield from attribute.tensors
-        for inner in _subgraphs(node):
+        for inner in subgraphs(node):
             yield from _tensors(inner)
 
 
@@ -220,19 +228,37 @@ def _check_external_data(proto: ModelProto, path: Path) -> None:
             continue
         location = entry.get("location", "")
         if location not in sizes:
-            file = (folder / location).resolve()
-            if not location or not file.is_relative_to(folder):
-                raise ModelError(
-                    f"{path}: tensor {tensor.name} reads {location!r}, outside the model's folder; refused."
-                )
-            if not file.is_file():
-                raise ModelError(f"{path}: its weights are missing: put {location} beside it.")
-            sizes[location] = file.stat().st_size
-        end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
-        if end > sizes[location]:
-            raise ModelError(
-                f"{path}: {location} is cut off: {sizes[location]:,} bytes, {end:,} needed; copy it again."
-            )
+            sizes[location] = _external_size(folder, location, tensor, path)
+        try:
+            needed = _tensor_bytes(tensor)
+            offset, length = int(entry.get("offset", 0)), int(entry.get("length", needed))
+        except ValueError as error:
+            raise ModelError(f"{path}: tensor {tensor.name} has an unreadable place in {location}: {error}.") from error
+        if offset < 0 or length != needed:
+            wrong = f"{length} bytes at {offset} for the {needed} it needs"
+            raise ModelError(f"{path}: tensor {tensor.name} has a wrong place in {location}: {wrong}; export it again.")
+        if offset + needed > sizes[location]:
+            have = f"{sizes[location]:,} bytes, {offset + needed:,} needed"
+            raise ModelError(f"{path}: {location} is cut off: {have}; copy it again.")
+
+
+def _external_size(folder: Path, location: str, tensor: TensorProto, path: Path) -> int:
+    try:
+        file = (folder / location).resolve()
+        if not location or not file.is_relative_to(folder):
+            raise ModelError(f"{path}: tensor {tensor.name} reads {location!r}, outside the model's folder; refused.")
+        if not file.is_file():
+            raise ModelError(f"{path}: its weights are missing: put {location} beside it.")
+        return file.stat().st_size
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: tensor {tensor.name} reads {location[:80]!r}, which is no file name.") from error
+
+
+def _tensor_bytes(tensor: TensorProto) -> int:
+    """What the tensor takes in a file; several values of the smallest types share a byte."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    bits = _PACKED_BITS.get(dtype.name, 8 * dtype.itemsize)
+    return math.ceil(_elements(tensor) * bits / 8)
 
 
 def _name_nodes(proto: ModelProto) -> None:
@@ -244,7 +270,7 @@ def _name_nodes(proto: ModelProto) -> None:
     def nodes(graph: GraphProto) -> Iterator[NodeProto]:
         for node in graph.node:
             yield node
-            for inner in _subgraphs(node):
+            for inner in subgraphs(node):
                 yield from nodes(inner)
 
     taken = {node.name for node in nodes(proto.graph)}

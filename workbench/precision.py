@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from workbench.errors import ConfigError, ModelError
-from workbench.model import Model, load_model
+from workbench.model import Model, load_model, subgraphs
 
 CONVERTED = ("fp16", "bf16")
 """The precisions that are reached by rewriting the model."""
 
+_LARGE = 1 << 30
 _NOT_IN_BFLOAT16 = ("ConvTranspose",)  # TensorRT-RTX 1.7 has no such kernel: 'Could not infer output types'
 
 
@@ -38,10 +40,10 @@ def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool =
     if precision not in CONVERTED:
         raise ConfigError(f"precision {precision!r} is not reached by converting the model; only fp16 and bf16 are.")
     from onnxruntime.transformers import float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
 
     logging.getLogger(float16.__name__).setLevel(logging.ERROR)  # it warns once for every weight that underflows
     source = _with_weights(model, folder)
+    _spell_out_constants(source.graph)
     weights = dict(_float_weights(source.graph)) if precision == "bf16" else {}
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *(_NOT_IN_BFLOAT16 if precision == "bf16" else ())]
     try:
@@ -50,11 +52,11 @@ def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool =
         )
     except (ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ModelError(f"{model.name}: cannot be converted to {precision}: {error}") from error
-    OnnxModel.graph_topological_sort(proto.graph)
+    _sort_nodes(proto.graph)
     if precision == "bf16":
         _to_bfloat16(proto.graph, weights)
     path = folder / f"{model.name}.{precision}.onnx"
-    too_large = proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF // 2
+    too_large = sum(tensor.ByteSize() for tensor in proto.graph.initializer) > _LARGE
     onnx.save_model(proto, str(path), save_as_external_data=too_large, location=f"{path.name}.data")
     return load_model(path)
 
@@ -83,6 +85,8 @@ def _float_weights(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:
             copy = TensorProto()
             copy.CopyFrom(tensor)
             yield name, copy
+    for inner in _bodies(graph):
+        yield from _float_weights(inner)
 
 
 def _to_bfloat16(graph: GraphProto, weights: dict[str, TensorProto]) -> None:
@@ -98,14 +102,47 @@ def _to_bfloat16(graph: GraphProto, weights: dict[str, TensorProto]) -> None:
                 attribute.i = TensorProto.BFLOAT16
             if attribute.HasField("t"):
                 _round_to_bfloat16(attribute.t, weights.get(node.output[0]))
-            for inner in _graphs(attribute):
-                _to_bfloat16(inner, weights)
+    for inner in _bodies(graph):
+        _to_bfloat16(inner, weights)
 
 
-def _graphs(attribute: onnx.AttributeProto) -> Iterator[GraphProto]:
-    if attribute.HasField("g"):
-        yield attribute.g
-    yield from attribute.graphs
+def _bodies(graph: GraphProto) -> Iterator[GraphProto]:
+    """The bodies of its If, Loop and Scan nodes."""
+    for node in graph.node:
+        yield from subgraphs(node)
+
+
+def _spell_out_constants(graph: GraphProto) -> None:
+    """Constants written as bare numbers become tensors, the only form the converter knows."""
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name in ("value_float", "value_floats"):
+                values = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+                tensor = numpy_helper.from_array(np.array(values, np.float32))
+                attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+    for inner in _bodies(graph):
+        _spell_out_constants(inner)
+
+
+def _sort_nodes(graph: GraphProto) -> None:
+    """The converter appends its casts; a node comes after whatever it and its bodies read."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    order = TopologicalSorter(
+        {index: {makers[name] for name in _reads(node) if name in makers} for index, node in enumerate(graph.node)}
+    )
+    nodes = [graph.node[index] for index in order.static_order()]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for inner in _bodies(graph):
+        _sort_nodes(inner)
+
+
+def _reads(node: NodeProto) -> Iterator[str]:
+    yield from node.input
+    for body in subgraphs(node):
+        yield from (value.name for value in body.output)
+        for inner in body.node:
+            yield from _reads(inner)
 
 
 def _round_to_bfloat16(tensor: TensorProto, original: TensorProto | None) -> None:

@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from workbench import errors
-from workbench.errors import BuildCancelled, BuildError, WorkbenchError
+from workbench.errors import BuildError, Cancelled, WorkbenchError
 from workbench.model import Model
 from workbench.types import Listener, LogLine, Progress
 
 STARTING = "Starting the build process"
 _POLL_S = 0.1
 _TAIL = 6
+_STOPPED: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "SIGINT"}
+_FRAME = re.compile(r"^\S*(?:: )?--- (Begin|End) ")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ONNXRUNTIME_LINE = re.compile(r"^\S+ \S+ \[([VIWEF]):onnxruntime:[^\]]*\] (.*)$")
 _ONNXRUNTIME_SEVERITY = {"V": "verbose", "I": "info", "W": "warning", "E": "error", "F": "error"}
@@ -42,7 +44,7 @@ def run_child(
     process = _start(request)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     readers = [
-        threading.Thread(target=_read, args=(process.stdout, json.loads, events), daemon=True),
+        threading.Thread(target=_read, args=(process.stdout, _answer_line, events), daemon=True),
         threading.Thread(target=_read, args=(process.stderr, _stderr_line, events), daemon=True),
     ]
     for reader in readers:
@@ -55,7 +57,7 @@ def run_child(
         listener(Progress(STARTING, 0, None))
         while open_streams:
             if cancel.is_set():
-                raise BuildCancelled("the build was cancelled; nothing was left behind.")
+                raise Cancelled("cancelled; nothing was left behind.")
             try:
                 event = events.get(timeout=_POLL_S)
             except queue.Empty:
@@ -68,13 +70,8 @@ def run_child(
             elif isinstance(event, LogLine):
                 log.append(event)
                 listener(event)
-            elif event["event"] == "progress":
-                del event["event"]
-                listener(Progress(**event))
-            elif event["event"] == "log":
-                line = LogLine(event["severity"], event["text"])
-                log.append(line)
-                listener(line)
+            elif isinstance(event, Progress):
+                listener(event)
             else:
                 answer = event
         process.wait()
@@ -110,7 +107,8 @@ def _start(request: dict[str, Any]) -> subprocess.Popen[bytes]:
 def _read(stream: Any, decode: Any, events: queue.SimpleQueue[Any]) -> None:
     for line in stream:
         with contextlib.suppress(ValueError):  # half a line of a child that was killed
-            events.put(decode(line))
+            for event in decode(line):
+                events.put(event)
     events.put(None)
 
 
@@ -128,18 +126,29 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             process.stdin.close()
 
 
-def _stderr_line(raw: bytes) -> LogLine:
+def _answer_line(raw: bytes) -> list[Any]:
+    """A line of JSON: a step, lines of the log (a message may hold many), or the answer."""
+    data = json.loads(raw)
+    if data["event"] == "progress":
+        return [Progress(data["phase"], data["done"], data["total"], data["parent"])]
+    if data["event"] == "log":
+        return [LogLine(data["severity"], text) for text in data["text"].splitlines()]
+    return [data]
+
+
+def _stderr_line(raw: bytes) -> list[LogLine]:
     """Native libraries write where Python does not listen; ONNX Runtime's lines carry a severity."""
     text = _ANSI.sub("", raw.decode(errors="replace").rstrip())
     match = _ONNXRUNTIME_LINE.match(text)
-    return LogLine(_ONNXRUNTIME_SEVERITY[match[1]], match[2]) if match else LogLine("warning", text)
+    return [LogLine(_ONNXRUNTIME_SEVERITY[match[1]], match[2]) if match else LogLine("warning", text)]
 
 
 def _tail(log: list[LogLine]) -> tuple[str, ...]:
     """The last lines that say something: errors and warnings if there are any, else the last ones."""
-    loud = [line.text for line in log if line.severity in ("error", "warning") and line.text.strip()]
-    lines = loud or [line.text for line in log if line.severity == "info"] or [line.text for line in log]
-    return tuple(deque((text.splitlines()[0][:400] for text in lines if text), maxlen=_TAIL))
+    telling = [line for line in log if line.text.strip() and not _FRAME.match(line.text)]
+    loud = [line for line in telling if line.severity in ("error", "warning")]
+    lines = loud or [line for line in telling if line.severity == "info"] or telling
+    return tuple(deque((line.text[:400] for line in lines), maxlen=_TAIL))
 
 
 def _error(answer: dict[str, Any], log: list[LogLine]) -> WorkbenchError:
@@ -150,21 +159,28 @@ def _error(answer: dict[str, Any], log: list[LogLine]) -> WorkbenchError:
 
 
 def _crash(status: int, model: Model, log: list[LogLine]) -> BuildError:
-    """The child died without an answer: say how, and look in the log for the node it was at."""
-    text = "\n".join(line.text for line in log[-50:])
-    at = next(
-        (node.name for node in model.nodes if re.search(rf"(?<![\w/.]){re.escape(node.name)}(?![\w/.])", text)), None
-    )
+    """The child died without an answer: say how, and if it crashed, at which node the log ends."""
+    node = None
     if status == -signal.SIGKILL:
         reason = "the build process was killed by the system, most likely because memory ran out"
-        advice = "Close other programs, or give smaller max shapes."
+        remedy = "Close other programs, or give smaller max shapes."
+    elif -status in _STOPPED:
+        reason, remedy = f"the build process was stopped ({_STOPPED[-status]})", "Build again."
     elif status < 0:
-        reason = f"the back end crashed ({signal.Signals(-status).name}) inside its native code"
-        advice = "Try another precision or back end, and report the model to NVIDIA with the line that repeats it."
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        reason = f"the back end crashed ({name}) inside its native code"
+        remedy = "Try another precision or back end, and report the model to NVIDIA with the line that repeats it."
+        node = _last_node(model, log)
     else:
-        reason = f"the build process ended early (exit status {status})"
-        advice = "The last log lines say more."
-    return BuildError(reason, node=at, remedy=advice, log_tail=_tail(log))
+        reason, remedy = f"the build process ended early (exit status {status})", "The last log lines say more."
+    return BuildError(reason, node=node, remedy=remedy, log_tail=_tail(log))
+
+
+def _last_node(model: Model, log: list[LogLine]) -> str | None:
+    """The node that the end of the log speaks of."""
+    words = {word: index for index, line in enumerate(log[-50:]) for word in re.findall(r"[^\s\[\]{}'\",]+", line.text)}
+    named = [node.name for node in model.nodes if node.name in words]
+    return max(named, key=lambda name: words[name], default=None)
 
 
 def event_to_json(event: Progress | LogLine) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from workbench.errors import ShapeError
 from workbench.types import Dim, OptimizationProfile, Shape, ShapeRange, TensorSpec
 
 BOUNDS = ("min", "opt", "max")
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ def _axis_problem(dim: Dim, bounds: tuple[int, int, int]) -> str | None:
     for bound, size in zip(BOUNDS, bounds, strict=True):
         if size < 1:
             return f"{bound} is {size}; a size is at least 1"
+        if size > LARGEST:
+            return f"{bound} is {size:,}; TensorRT takes at most {LARGEST:,}"
     if low > best:
         return f"min {low} is larger than opt {best}"
     if best > high:

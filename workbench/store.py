@@ -16,8 +16,10 @@ from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path
 
 from workbench.engine import RECORD, Engine, folder_bytes, read_record, verify, write_record
-from workbench.errors import StoreError
+from workbench.errors import StoreError, UnknownEngine
 
+_SECRET_BYTES = 32
+_PATIENCE_S = 10.0
 _INNER = frozenset({"format", "ingredients"})
 
 
@@ -91,11 +93,11 @@ class EngineStore:
         return tuple(engine for _, engine in sorted(found, key=lambda item: item[0], reverse=True))
 
     def by_prefix(self, prefix: str) -> Engine:
-        """The engine whose key starts with `prefix`, every file checked. Raises StoreError if none or several do."""
+        """The engine whose key starts with `prefix`, every file checked. Raises UnknownEngine if none or several do."""
         matches = [engine for engine in self.engines() if prefix and engine.key.startswith(prefix)]
         if len(matches) != 1:
             what = "no stored engine" if not matches else f"{len(matches)} stored engines"
-            raise StoreError(f"{what} has a key that starts with {prefix!r}; `workbench engines` lists them.")
+            raise UnknownEngine(f"{what} has a key that starts with {prefix!r}; `workbench engines` lists them.")
         return self.load(matches[0].folder)
 
     def why_missed(self, recipe: Mapping[str, Any], model_name: str) -> str:
@@ -123,15 +125,16 @@ class EngineStore:
         """An empty folder for a build under way, removed afterwards, even if this process dies (by the next one)."""
         self._sweep()
         name = f"{os.getpid()}-{secrets.token_hex(8)}"
-        lock = FileLock(self._work / f"{name}.lock")
-        with lock:
-            folder = self._work / name
-            folder.mkdir()
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
+        folder, lock = self._work / name, FileLock(self._work / f"{name}.lock")
+        try:
+            with lock:
+                folder.mkdir()
+                try:
+                    yield folder
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
 
     def lock(self, key: str) -> BaseFileLock:
         """Held while looking up, building or removing this key, by one process at a time."""
@@ -158,19 +161,27 @@ class EngineStore:
         """Forget a stored engine."""
         if engine.folder.parent != self._engines:
             raise StoreError(f"{engine.folder} does not lie in this store; delete it yourself.")
-        self._discard(engine.folder)
+        try:
+            with self.lock(engine.key).acquire(timeout=_PATIENCE_S):
+                self._discard(engine.folder)
+        except Timeout as error:
+            raise StoreError(f"{engine.key[:8]} is being built at this moment; remove it afterwards.") from error
 
     def prune(self, max_bytes: int) -> tuple[Engine, ...]:
-        """Remove what was set aside, then the engines unused for longest, until at most max_bytes remain.
+        """Remove what is damaged or foreign, then the engines unused for longest, until at most max_bytes remain.
 
         An engine that another process builds at this moment is left alone. Returns the removed ones.
         """
         self._sweep()
-        for path in self._damaged.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+        engines = self.engines()
+        for folder in set(self._engines.iterdir()) - {engine.folder for engine in engines}:
+            with contextlib.suppress(Timeout), self.lock(folder.name).acquire(timeout=0):
+                self._set_aside(folder)
+        for folder in self._damaged.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
         removed = []
         size = self.size_bytes()
-        for engine in reversed(self.engines()):
+        for engine in reversed(engines):
             if size <= max_bytes:
                 break
             with contextlib.suppress(Timeout), self.lock(engine.key).acquire(timeout=0):
@@ -190,9 +201,10 @@ class EngineStore:
 
     def _sweep(self) -> None:
         """Delete the staging folders of processes that died: their locks are free."""
-        for folder in self._work.iterdir():
-            if folder.suffix == ".lock":
-                continue
+        for path in self._work.iterdir():
+            folder = path.with_suffix("")
+            if path.suffix == ".lock" and (folder.exists() or _age_s(path) < _PATIENCE_S):
+                continue  # the folder's own turn comes, or its maker is about to make it
             lock = FileLock(self._work / f"{folder.name}.lock")
             with contextlib.suppress(Timeout), lock.acquire(timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -201,10 +213,12 @@ class EngineStore:
     def _read_secret(self) -> bytes:
         """The key that seals this store's records, made once; only its owner can read it."""
         path = self.folder / "secret"
+        if path.exists() and path.stat().st_size != _SECRET_BYTES:
+            path.unlink(missing_ok=True)  # damaged: its engines count as foreign and are built again
         if not path.exists():
             draft = self.folder / f"secret.{secrets.token_hex(8)}"
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
+                file.write(secrets.token_bytes(_SECRET_BYTES))
             with contextlib.suppress(FileExistsError):
                 os.link(draft, path)  # the first process wins
             draft.unlink()
@@ -240,6 +254,13 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and value:
         return "+".join(map(str, value)) if len(value) <= 8 else f"{len(value)} entries"
     return "none" if value in (None, []) else str(value)
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # just removed by its owner
+        return 0.0
 
 
 def _sync(folder: Path, *, files: bool = True) -> None:

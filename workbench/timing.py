@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from workbench.backends import Session
+from workbench.errors import Cancelled, FeedError
 from workbench.machine import Machine, this_machine
 from workbench.types import Feeds, Shape
 
@@ -42,24 +44,43 @@ class Measurement:
         return self.batch / self.mean_ms * 1000
 
 
-def measure(session: Session, feeds: Feeds, *, iterations: int = 100, warmup: int = 10) -> Measurement:
-    """Run `warmup` times, then time `iterations` runs on the same feeds."""
+def measure(
+    session: Session,
+    feeds: Feeds,
+    *,
+    iterations: int = 100,
+    warmup: int = 10,
+    cancel: threading.Event | None = None,
+) -> Measurement:
+    """Run `warmup` times (at least once), then time `iterations` runs on the same feeds.
+
+    cancel: set it from another thread to stop after the run under way; raises Cancelled.
+    """
+    warmup = max(warmup, 1)
     session.run(feeds)
-    if warmup > 1:
-        session.times_ms(warmup - 1)
-    times = session.times_ms(iterations)
+    times: list[float] = []
+    for _ in range(warmup - 1 + iterations):
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("cancelled; nothing was measured.")
+        times += session.times_ms(1)
+    times = times[warmup - 1 :]
     batch = next((array.shape[0] for array in feeds.values() if array.ndim), 1)
-    return Measurement(tuple(times), max(warmup, 1), batch, session.clock, this_machine())
+    return Measurement(tuple(times), warmup, batch, session.clock, this_machine())
 
 
 def random_feeds(session: Session, shapes: Mapping[str, Shape], *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Feeds of these shapes: floats in [0, 1), integers and booleans 0 or 1. The same for the same seed."""
+    """Feeds of these shapes: floats in [0, 1), integers and booleans 0 or 1. The same for the same seed.
+
+    Raises FeedError for other types, such as strings.
+    """
     generator = np.random.default_rng(seed)
     feeds = {}
     for spec in session.inputs:
         shape = shapes[spec.name]
         if spec.dtype.startswith(("float", "bfloat")):
             feeds[spec.name] = generator.random(shape, dtype=np.float32).astype(spec.dtype)
-        else:
+        elif spec.dtype.startswith(("int", "uint", "bool")):
             feeds[spec.name] = generator.integers(0, 2, shape).astype(spec.dtype)
+        else:
+            raise FeedError(f"input {spec} cannot be filled with random values; give feeds of your own.")
     return feeds

@@ -23,7 +23,7 @@ from helpers_building import (
 from workbench.backends._nvidia import read_plan_header
 from workbench.building import WAITING, Built, build, check_support
 from workbench.engine import read_layers, read_log, verify
-from workbench.errors import Cancelled, BuildError, ConfigError, ShapeError
+from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
 from workbench.model import Model
 from workbench.process import STARTING
 from workbench.profiles import parse_shapes

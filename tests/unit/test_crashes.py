@@ -174,8 +174,12 @@ def test_a_full_disk_is_an_error_in_words_and_never_half_an_engine(
 
 
 def test_lock_files_of_the_dead_are_swept_too(store: EngineStore) -> None:
-    """What a process leaves that was killed after it took its lock and before it made its folder, or after it."""
-    (store.folder / "work" / "123-0123456789abcdef.lock").touch()
+    """What a process leaves that was killed between taking its lock and making its folder, a moment ago."""
+    orphan = store.folder / "work" / "123-0123456789abcdef.lock"
+    orphan.touch()
+    sweep(store)
+    assert orphan.exists(), "its maker may be about to make the folder"
+    os.utime(orphan, (time.time() - 60, time.time() - 60))
     sweep(store)
     assert not leftovers(store)
 

@@ -14,7 +14,7 @@ from onnx import helper
 
 from workbench import backends
 from workbench.building import Built, build
-from workbench.errors import Cancelled, BuildError, ShapeError, WorkbenchError
+from workbench.errors import BuildError, Cancelled, ShapeError, WorkbenchError
 from workbench.machine import Gpu, this_machine
 from workbench.model import Model, load_model
 from workbench.store import EngineStore
@@ -186,7 +186,7 @@ def test_a_real_crash_and_a_real_refusal_are_readable(tmp_path: Path) -> None:
 def test_cancelling_is_a_note_and_no_alarm() -> None:
     html = render.error_card(Cancelled("the build was cancelled"))
     assert "Cancelled" in html and "role='status'" in html and "wb-error" not in html
-    assert read(html).text.endswith("the build was cancelled.")
+    assert read(html).text.endswith("The build was cancelled.")
 
 
 def test_a_users_mistake_is_told_as_one_sentence() -> None:

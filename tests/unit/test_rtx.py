@@ -238,7 +238,7 @@ def test_a_reason_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (BuildConfig(precision="int8"), "int8 needs the range of every activation, found by calibration"),
+        (BuildConfig(precision="int8"), "int8: it needs the range of every activation, found by calibration"),
         (BuildConfig(precision="fp4"), "no precision 'fp4'; choose one of fp32, tf32, fp16, bf16"),
         (BuildConfig(targets=("sm90",)), "no target 'sm90'; choose among sm75, sm80"),
         (BuildConfig(precision="bf16", targets=("sm75",)), r"Turing \(sm75\) has no bf16"),

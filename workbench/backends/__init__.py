@@ -98,6 +98,6 @@ def check_targets(support: Support, config: BuildConfig) -> None:
 
 
 INT8_NEEDS_CALIBRATION = (
-    "int8 needs the range of every activation, found by calibration; "
-    "this release cannot calibrate yet. A model with Q/DQ nodes brings its ranges along."
+    "it needs the range of every activation, found by calibration, which this release cannot do yet. "
+    "A model with Q/DQ nodes brings its ranges along: build it as fp32."
 )

@@ -35,6 +35,14 @@ _REMEDIES = (
     (r"data type", f"Try another precision, or {_OTHERWISE}"),
     (r"needs fixed dimensions", "Fix the open dimensions (--dim NAME=SIZE), or export the model with fixed ones."),
     (r"TensorRT does not take", f"Change it at the export: {_OTHERWISE}"),
+    (
+        r"[Bb]roadcast|shape mismatch|must match",
+        "The sizes do not fit each other here: choose other shapes.",
+    ),
+    (
+        r"shape tensor|[Ss]hape input",
+        "Inputs that hold shapes do not work yet: export them as constants.",
+    ),
     (r"for Turing|SM75", "Leave sm75 out of the targets, or choose fp16."),
     (
         r"contradictory|kMIN|kOPT|kMAX|[Pp]rofile",
@@ -46,7 +54,7 @@ _REMEDIES = (
     ),
     (r"workspace", "Give the builder a larger workspace."),
 )
-_NOISE = re.compile(r"^(?:IBuilder::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?")
+_NOISE = re.compile(r"^(?:I\w+::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?")
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,18 @@ def build_plan(
         raise _build_error(model, log)
     with path.open("wb") as file:
         file.write(memoryview(plan))
-    return tuple(layer for text in log.layer_records for layer in parse_layer_records(text))
+    return _layers(log.layer_records, listener)
+
+
+def _layers(texts: list[str], listener: Listener) -> tuple[LayerInfo, ...]:
+    """A record this release writes in a new form is told in the log; the engine itself is good."""
+    layers: list[LayerInfo] = []
+    for text in texts:
+        try:
+            layers += parse_layer_records(text)
+        except ValueError as error:
+            listener(LogLine("warning", f"the layers cannot be listed: {error}"))
+    return tuple(layers)
 
 
 def _create_network(trt: ModuleType, builder: Any) -> Any:
@@ -230,6 +249,8 @@ def _parser_reason(error: Any) -> str:
     quoted = re.search(r'"([^"]+)"', text)
     if quoted:
         return quoted[1].rstrip(".")
+    if text.startswith("Invalid Node - ") and "\n" in text:
+        return _plain(text.split("\n")[1])
     code = error.code().name
     words = _CODES.get(code, code.replace("_", " ").lower())
     return words if text in ("", "false") else f"{words} ({text})"
@@ -247,19 +268,16 @@ def _parse_error(model: Model, parser: Any, log: _LogKeeper) -> BuildError:
 
 def _build_error(model: Model, log: _LogKeeper) -> BuildError:
     text = log.errors[-1] if log.errors else "the builder gave no plan and no reason"
-    reason = _NOISE.sub("", text.strip()).split("\n")[0]
-    reason = re.sub(r" In \w+ at /_src/\S+", "", reason).strip("() ")
     names = {node.name for node in model.nodes}
-    node = next(
-        (
-            name
-            for name in re.findall(r"['\"]([^'\"]+)['\"]|\[ONNX Layer: ([^\]]+)\]", text)
-            for name in name
-            if name in names
-        ),
-        None,
-    )
-    return BuildError(reason, node=node, remedy=remedy(text))
+    found = re.findall(r"'([^']+)'|\"([^\"]+)\"|\[ONNX Layer: ([^\]]+)\]|\bI\w+Layer (\S+?):", text)
+    node = next((name for groups in found for name in groups if name in names), None)
+    return BuildError(_plain(text), node=node, remedy=remedy(text))
+
+
+def _plain(text: str) -> str:
+    """An error line without its codes and source files."""
+    line = _NOISE.sub("", text.strip()).split("\n")[0]
+    return re.sub(r" In \w+ at /_src/\S+", "", line).strip("() ")
 
 
 def remedy(text: str) -> str | None:

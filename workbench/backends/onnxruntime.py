@@ -6,6 +6,7 @@ import hashlib
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import NodeProto
 
 from workbench import precision
 from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_precision, check_targets
@@ -21,6 +23,7 @@ from workbench.errors import BackendError, BuildError, FeedError
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import cpu_features, this_machine, usable_cores
 from workbench.model import Model, operator
+from workbench.profiles import check_profile
 from workbench.types import (
     BuildConfig,
     Feeds,
@@ -67,6 +70,8 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     here = support()
     check_precision(here, model, config)
     check_targets(here, config)
+    for profile in config.profiles:
+        check_profile(model.inputs, profile)
     targets = config.targets or (("cuda",) if config.precision == "tf32" else ("cpu",))
     return replace(config, targets=targets, profiles=(), workspace_bytes=None)
 
@@ -261,34 +266,37 @@ def _layers(model: Model, optimized: onnx.ModelProto) -> tuple[LayerInfo, ...]:
 
     Those are found on the way back from the node's outputs to tensors that the optimized graph still has.
     """
+    graph = optimized.graph
     producers = {name: node for node in model.nodes for name in node.output if name}
-    types = {
-        value.name: value for value in (*optimized.graph.value_info, *optimized.graph.input, *optimized.graph.output)
-    }
-    alive = {name for node in optimized.graph.node for name in node.output} | {
-        item.name for item in optimized.graph.initializer
-    }
-    layers = []
-    for node in optimized.graph.node:
-        nodes: dict[str, None] = {}
-        waiting = [name for name in node.output if name in producers]
-        while waiting:
-            origin = producers[waiting.pop()]
-            if origin.name in nodes:
-                continue
-            nodes[origin.name] = None
-            waiting += [name for name in origin.input if name in producers and name not in alive]
-        layers.append(
-            LayerInfo(
-                name=node.name,
-                kind=operator(node),
-                inputs=tuple(_tensor(name, types) for name in node.input if name),
-                outputs=tuple(_tensor(name, types) for name in node.output if name),
-                tactic="",
-                nodes=tuple(nodes),
-            )
+    types = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
+    alive = {name for node in graph.node for name in _made(node)} | {item.name for item in graph.initializer}
+    return tuple(
+        LayerInfo(
+            name=node.name,
+            kind=operator(node),
+            inputs=tuple(_tensor(name, types) for name in node.input if name),
+            outputs=tuple(_tensor(name, types) for name in node.output if name),
+            tactic="",
+            nodes=_origins(node, producers, alive),
         )
-    return tuple(layers)
+        for node in graph.node
+    )
+
+
+def _origins(node: NodeProto, producers: Mapping[str, NodeProto], alive: set[str]) -> tuple[str, ...]:
+    origins: dict[str, None] = {}
+    waiting = [name for name in _made(node) if name in producers]
+    while waiting:
+        origin = producers[waiting.pop()]
+        if origin.name not in origins:
+            origins[origin.name] = None
+            waiting += [name for name in origin.input if name in producers and name not in alive]
+    return tuple(origins)
+
+
+def _made(node: NodeProto) -> tuple[str, ...]:
+    """The tensors a node makes. Those in the processor's blocked layout have new names, but the node keeps the old."""
+    return (*node.output, node.name.removesuffix("_nchwc")) if node.name.endswith("_nchwc") else tuple(node.output)
 
 
 def _tensor(name: str, types: dict[str, onnx.ValueInfoProto]) -> LayerTensor:

@@ -56,6 +56,8 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     check_targets(here, config)
     if "sm75" in config.targets and config.precision == "bf16":
         raise ConfigError("Turing (sm75) has no bf16: leave sm75 out of the targets, or choose fp16.")
+    if config.workspace_bytes is not None and not 0 < config.workspace_bytes < 2**48:
+        raise ConfigError(f"a workspace of {config.workspace_bytes:,} bytes does not exist; write 512M or 1G.")
     targets = tuple(name for name in _TARGETS if name in config.targets) or PORTABLE
     for profile in config.profiles:
         check_profile(model.inputs, profile)

@@ -11,11 +11,11 @@ from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.types import SEVERITIES
 from workbench.widgets import render
-from workbench.widgets.copy import CopyButton
+from workbench.widgets.browser import CopyButton, Manners
 from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
 from workbench.widgets.parts import Choice, Fold, Option, button, row
 from workbench.widgets.phases import search_log
-from workbench.widgets.state import BUILDING, TIMING, BuilderState
+from workbench.widgets.state import BUILDING, DONE, TIMING, BuilderState
 
 
 class EngineBuilder(widgets.VBox):
@@ -48,7 +48,8 @@ class EngineBuilder(widgets.VBox):
         actions = widgets.HBox([self._build_button, self._cancel_button, self._verdict])
         actions.add_class("wb-actions")
         code = _Code(self.state)
-        super().__init__([widgets.HTML(render.STYLE), form, actions, self._progress.box, self._result.box, code.fold])
+        parts = [form, actions, self._progress.box, self._result.box, code.fold, Manners()]
+        super().__init__([widgets.HTML(render.STYLE), *parts])
         self.add_class("wb")
         self.state.observe(lambda change: self._show())
         self._show()
@@ -56,7 +57,8 @@ class EngineBuilder(widgets.VBox):
     def _show(self) -> None:
         state = self.state
         problem = state.problem()
-        self._build_button.disabled = state.busy or bool(problem)
+        self._build_button.disabled = bool(problem) and not state.busy
+        (self._build_button.add_class if state.busy else self._build_button.remove_class)("wb-waiting")
         self._cancel_button.disabled = not state.busy
         if state.busy:
             doing = {BUILDING: "Building", TIMING: "Timing"}[state.status]
@@ -73,20 +75,35 @@ class _Progress:
     def __init__(self, state: BuilderState) -> None:
         self.state = state
         self.phases, self.lines = widgets.HTML(), widgets.HTML()
+        self.steps = Fold("Phases", self.phases)
         self.severity = Choice([Option(name, name) for name in SEVERITIES], "info")
         self.words = widgets.Text(placeholder="search the log", layout=widgets.Layout(width="240px"))
         tools = widgets.HBox([self.severity, self.words])
         tools.add_class("wb-controls")
         self.fold = Fold("Build log", tools, self.lines)
-        self.box = widgets.VBox([self.phases, self.fold])
+        self.box = widgets.VBox([self.steps, self.fold])
         for control in (self.severity, self.words):
             control.observe(lambda change: self._show_log(), "value")
         self.fold.on_toggle(self._show_log)
-        state.observe(lambda change: self._show(), ["changed", "status"])
+        state.observe(lambda change: self._show(), "changed")
+        state.observe(lambda change: self._turn(change["old"]), "status")
+        self._show()
+
+    def _turn(self, before: str) -> None:
+        """The phases open while a build goes on and fold themselves when it ended well."""
+        if self.state.status == BUILDING:
+            self.steps.is_open = True
+        elif self.state.status == DONE and before == BUILDING:
+            self.steps.is_open = False
         self._show()
 
     def _show(self) -> None:
-        self.phases.value = render.phase_tree(list(self.state.phases), self.state.elapsed_s)
+        phases, status = list(self.state.phases), self.state.status
+        ended_s = max((phase.ended_s or phase.started_s for phase in phases), default=0.0)
+        now_s = self.state.elapsed_s if status == BUILDING else ended_s
+        self.phases.value = render.phase_tree(phases, now_s, running=status == BUILDING)
+        self.steps.title = f"Phases · {now_s:.1f} s"
+        self.steps.layout.display = "" if phases else "none"
         self.fold.layout.display = "" if self.state.log or self.state.busy else "none"
         self._show_log()
 
@@ -121,11 +138,14 @@ class _Result:
         if state.built:
             self.time_button.disabled = state.busy
             self.time_button.description = f"Time it: {state.timed_engine}"
-            self.copy_code.text = state.code().get("Python", "")
+            self.copy_code.text = state.built_code
             self.copy_path.text = str(state.built.engine.plan_path)
-        self.measurement.value = (
-            render.measurement_card(state.measurement, state.measured_on) if state.measurement else ""
-        )
+        self.measurement.value = ""
+        if state.built and state.measurement:
+            built_on = state.built.engine.backend
+            elsewhere = not state.measured_on.startswith(built_on)
+            note = f"The {built_on} engine cannot run here; this is the same model elsewhere." if elsewhere else ""
+            self.measurement.value = render.measurement_card(state.measurement, state.measured_on, note)
 
 
 class _Code:

@@ -45,7 +45,13 @@ class ModelPicker:
             control.observe(lambda change: self._chosen(change["new"].strip()), "value")
         self.upload.observe(lambda change: self._uploaded(), "value")
         state.observe(lambda change: self._show(), ["model", "model_error", "model_path"])
+        state.observe(lambda change: self._lock(), "status")
         self._show()
+
+    def _lock(self) -> None:
+        """The result of what runs belongs to the model that is there."""
+        for control in (self.known, self.path, self.upload):
+            control.disabled = self.state.busy
 
     def _chosen(self, path: str) -> None:
         if path and path != self.state.model_path:
@@ -125,6 +131,8 @@ class ShapeTable:
 
     def _line(self, dim: OpenDimension) -> widgets.HBox:
         where = ", ".join(f"{name}[{axis}]" for name, axis in dim.places)
+        if len({name for name, _ in dim.places}) < len(dim.places):
+            where += ": one size, as they share the name"
         title = widgets.HTML(
             f"<div class='wb-dim'><b>{dim}</b> <span class='wb-quiet'>{where if dim.name else ''}</span></div>"
         )
@@ -154,7 +162,8 @@ class ShapeTable:
         elif self.state.model and not self.lines:
             self.note.value = "<span class='wb-quiet'>None: every dimension is fixed by the model.</span>"
         else:
-            text = "The engine takes every size from min to max and is tuned for opt." if wanted else ""
+            usual = "The engine takes every size from min to max and is tuned for opt."
+            text = usual if wanted else "Choose a model first."
             self.note.value = f"<span class='wb-quiet'>{text}</span>"
         problems = self.state.shape_problems()
         for key, line in self.lines.items():

@@ -76,6 +76,19 @@ class Fold(widgets.VBox):
     def is_open(self) -> bool:
         return bool(self._button.value)
 
+    @is_open.setter
+    def is_open(self, value: bool) -> None:
+        self._button.value = value
+
+    @property
+    def title(self) -> str:
+        return self._title
+
+    @title.setter
+    def title(self, text: str) -> None:
+        self._title = text
+        self._show()
+
     def on_toggle(self, callback: Any) -> None:
         self._button.observe(lambda change: callback(), "value")
 

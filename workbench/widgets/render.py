@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from workbench.building import Built
-from workbench.errors import BuildCancelled, BuildError, WorkbenchError
+from workbench.errors import BuildError, Cancelled, WorkbenchError
 from workbench.machine import Machine
 from workbench.model import Model
 from workbench.timing import Measurement
@@ -15,6 +15,7 @@ from workbench.types import LogLine, Support
 from workbench.widgets.phases import Phase
 
 STYLE = f"<style>{(Path(__file__).parent / 'static' / 'workbench.css').read_text()}</style>"
+_SEPARATORS = {0x1E: " ", 0x1F: " "}  # NVIDIA puts them between the names of fused nodes
 _MARKS = {"error": "wb-bad", "warning": "wb-bad", "verbose": "wb-quiet"}
 
 
@@ -57,15 +58,15 @@ def reasons(pairs: Iterable[tuple[str, str]]) -> str:
     return "".join(f"<div class='wb-quiet'><b>{escape(name)}</b>: {escape(text)}</div>" for name, text in pairs)
 
 
-def phase_tree(phases: Sequence[Phase], now_s: float) -> str:
+def phase_tree(phases: Sequence[Phase], now_s: float, *, running: bool = True) -> str:
     """Phases indented under their parents with a bar, the steps and the seconds each takes."""
     cells = []
     for phase in phases:
-        over = phase.ended_s is not None
-        share = min(100.0, 100 * phase.done / phase.total) if phase.total else (100.0 if over else 0.0)
-        kind = "wb-over" if over else ("" if phase.total else "wb-open")
+        over, counted = phase.ended_s is not None, phase.total is not None and phase.total > 1
+        share = 100 * phase.done / phase.total if counted and phase.total else 100.0 * over
+        kind = "wb-over" if over else "wb-stopped" if not running else "" if counted else "wb-open"
         width = "" if kind == "wb-open" else f" style='width:{share:.0f}%'"
-        steps = f"{phase.done:,} of {phase.total:,}" if phase.total and phase.total > 1 else ""
+        steps = f"{phase.done:,} of {phase.total:,}" if counted else ""
         seconds = (phase.ended_s if phase.ended_s is not None else now_s) - phase.started_s
         cells.append(
             f"<div style='padding-left:{16 * phase.depth}px'>{escape(phase.name)}</div>"
@@ -78,12 +79,14 @@ def phase_tree(phases: Sequence[Phase], now_s: float) -> str:
 def log_lines(lines: Sequence[LogLine], total: int) -> str:
     if not total:
         return "<div class='wb-quiet'>No line of the log fits.</div>"
-    text = "\n".join(
-        f"<span class='{_MARKS.get(line.severity, '')}'><b>{line.severity[0].upper()}</b> {escape(line.text)}</span>"
-        for line in lines
-    )
+    text = "\n".join(map(_log_line, lines))
     count = f"{total:,} lines" if total == len(lines) else f"the last {len(lines):,} of {total:,} lines"
     return f"<div class='wb-quiet'>{count}</div><div class='wb-log'><pre>{text}</pre></div>"
+
+
+def _log_line(line: LogLine) -> str:
+    text = escape(line.text.translate(_SEPARATORS))
+    return f"<span class='{_MARKS.get(line.severity, '')}'><b>{line.severity[0].upper()}</b> {text}</span>"
 
 
 def result_card(built: Built) -> str:
@@ -94,8 +97,8 @@ def result_card(built: Built) -> str:
         ("plan", f"{engine.plan_bytes / 1e6:,.2f} MB"),
         ("nodes before", f"{engine.nodes:,}"),
         ("layers after", f"{engine.layers:,}"),
-        ("nodes found in them", f"{engine.nodes_covered:,} of {engine.nodes:,}"),
-        ("for", ", ".join(engine.targets)),
+        ("nodes traced to layers", f"{engine.nodes_covered:,} of {engine.nodes:,}"),
+        ("runs on", ", ".join(engine.targets)),
     ]
     why = (
         f"building it took {engine.build_s:,.1f} s on {engine.built_at[:10]}"
@@ -111,25 +114,25 @@ def result_card(built: Built) -> str:
     )
 
 
-def measurement_card(measured: Measurement, measured_on: str) -> str:
+def measurement_card(measured: Measurement, measured_on: str, note: str = "") -> str:
     facts = [
         ("median", f"{measured.median_ms:,.3f} ms"),
         ("p99", f"{measured.p99_ms:,.3f} ms"),
         ("throughput", f"{measured.throughput_per_s:,.0f} per s"),
         ("batch", f"{measured.batch}"),
-        ("runs", f"{len(measured.times_ms)} after {measured.warmup}"),
+        ("runs", f"{len(measured.times_ms)}, after {measured.warmup} warm-ups"),
     ]
     return (
         f"<div class='wb-card'><h4>Timed: {escape(measured_on)}</h4>{_facts(facts)}"
-        f"<p class='wb-quiet'>{escape(measured.clock)}</p><p class='wb-quiet'>{escape(str(measured.machine))}</p></div>"
+        f"<p>{escape(note)}</p><p class='wb-quiet'>{escape(measured.clock)}</p>"
+        f"<p class='wb-quiet'>{escape(str(measured.machine))}</p></div>"
     )
 
 
 def error_card(error: WorkbenchError) -> str:
-    if isinstance(error, BuildCancelled):
-        return (
-            f"<div class='wb-card wb-note' role='status'><h4>Cancelled</h4><p>{escape(_sentence(str(error)))}</p></div>"
-        )
+    if isinstance(error, Cancelled):
+        text = _sentence(str(error).removeprefix("cancelled; ").capitalize())
+        return f"<div class='wb-card wb-note' role='status'><h4>Cancelled</h4><p>{escape(text)}</p></div>"
     parts = ["<div class='wb-card wb-error' role='alert'>"]
     if isinstance(error, BuildError):
         parts.append(f"<h4>The build failed</h4><p>{escape(_sentence(error.reason))}</p>")

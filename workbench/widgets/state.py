@@ -15,8 +15,9 @@ from traitlets import Bool, Dict, HasTraits, Instance, Int, Tuple, Unicode, obse
 
 from workbench import backends, snippets
 from workbench.building import Built, build
+from workbench.dimensions import edit
 from workbench.engine import open_engine, read_log
-from workbench.errors import BuildCancelled, BuildError, ConfigError, ShapeError, WorkbenchError
+from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError, WorkbenchError
 from workbench.model import Model, load_model
 from workbench.profiles import default_profile, open_dimensions, opt_shapes, profile_of, profile_problems
 from workbench.store import EngineStore
@@ -60,6 +61,8 @@ class BuilderState(HasTraits):
         self.phases: list[Phase] = []
         self.log: list[LogLine] = []
         self.job: Job | None = None
+        self.built_code = ""
+        self._stamp: tuple[int, int] | None = None
         self._clock = time.monotonic
         self._started = self._stopped = 0.0
         self._lock = threading.Lock()
@@ -68,7 +71,11 @@ class BuilderState(HasTraits):
     # ---- what to build
 
     def load(self, path: str | Path) -> None:
-        """Take another model; an unusable one empties the form and leaves its reason in `model_error`."""
+        """Take another model; an unusable one empties the form and leaves its reason in `model_error`.
+
+        Raises ConfigError while something runs: its result belongs to the model that is there.
+        """
+        self._refuse_while_busy()
         with self.hold_trait_notifications():
             try:
                 self.take(load_model(path))
@@ -78,19 +85,26 @@ class BuilderState(HasTraits):
 
     def upload(self, name: str, content: bytes) -> None:
         """Keep an uploaded ONNX file in the store's folder and take it."""
-        folder = (self.store or EngineStore()).folder / "uploads"
-        folder.mkdir(exist_ok=True)
-        path = folder / (Path(name).name or "model.onnx")
-        draft = path.with_name(f".{path.name}.part")
-        draft.write_bytes(content)
-        draft.replace(path)
+        plain = re.sub(r"[^\w.-]+", "_", Path(name).name).strip(".")[-80:] or "model.onnx"
+        path = (self.store or EngineStore()).folder / "uploads" / plain
+        try:
+            path.parent.mkdir(exist_ok=True)
+            draft = path.with_name(f".{plain}.part")
+            draft.write_bytes(content)
+            draft.replace(path)
+        except OSError as error:
+            self.model_error = f"{plain}: the upload cannot be stored ({error.strerror})."
+            return
         self.load(path)
+        self.model_error = self.model_error.replace(str(path), plain)
 
     def take(self, model: Model) -> None:
-        """Take a model that is already loaded."""
+        """Take a model that is already loaded. Raises ConfigError while something runs."""
+        self._refuse_while_busy()
         proposal = default_profile(model.inputs)
         with self.hold_trait_notifications():
             self.model, self.model_error, self.model_path = model, "", str(model.path)
+            self._stamp = _stamp(model.path)
             self.bounds = {
                 item.key: tuple(
                     str(getattr(proposal.ranges[item.places[0][0]], bound)[item.places[0][1]])
@@ -116,7 +130,7 @@ class BuilderState(HasTraits):
             return problems
         sizes = {}
         for key, texts in self.bounds.items():
-            wrong = [text for text in texts if not re.fullmatch(r"\s*-?\d+\s*", text)]
+            wrong = [text for text in texts if not re.fullmatch(r"\s*-?\d{1,18}\s*", text)]
             if wrong:
                 problems[key] = f"{wrong[0]!r} is not a whole number" if wrong[0].strip() else "a size is missing"
             sizes[key] = (1, 1, 1) if wrong else _sizes(texts)
@@ -145,7 +159,7 @@ class BuilderState(HasTraits):
 
     def workspace_problem(self) -> str:
         try:
-            parse_size(self.workspace or "0")
+            parse_size(self.workspace.strip() or "0")
         except ConfigError as error:
             return str(error)
         return ""
@@ -193,14 +207,14 @@ class BuilderState(HasTraits):
         """Build in the background; does nothing while something runs already."""
         if self.busy:
             return
+        self._read_again_if_changed()
         if self.problem():
             self._fail(ConfigError(self.problem()))
             return
         assert self.model is not None
         model, config, backend, reuse = self.model, self.config(), self.backend, self.reuse
-        with self._lock:
-            self.phases, self.log = [], []
         self._forget_result()
+        self.built_code = self.code()["Python"]
 
         def work(cancel: threading.Event) -> None:
             built = build(model, config, backend, store=self.store, reuse=reuse, listener=self._listen, cancel=cancel)
@@ -232,7 +246,7 @@ class BuilderState(HasTraits):
             return
         model, built = self.model, self.built
         backend, precision = self.timed_engine.split()
-        wish = replace(self.config(), precision=precision, targets=())
+        wish = replace(built.engine.config, precision=precision, targets=())
 
         def work(cancel: threading.Event) -> None:
             engine = built.engine
@@ -240,7 +254,7 @@ class BuilderState(HasTraits):
                 engine = build(model, wish, backend, store=self.store, cancel=cancel).engine
             with open_engine(engine) as session:
                 feeds = random_feeds(session, opt_shapes(session.inputs, built.engine.config.profiles))
-                measured = measure(session, feeds)
+                measured = measure(session, feeds, cancel=cancel)
             with self.hold_trait_notifications():
                 self.measured_on = f"{backend} {precision}"
                 self.measurement = measured
@@ -260,7 +274,7 @@ class BuilderState(HasTraits):
             try:
                 work(cancel)
                 self._end(DONE)
-            except BuildCancelled as error:
+            except Cancelled as error:
                 self._fail(error, CANCELLED)
             except WorkbenchError as error:
                 self._fail(error)
@@ -280,8 +294,30 @@ class BuilderState(HasTraits):
         self._end(status)
 
     def _forget_result(self) -> None:
-        self.built = self.measurement = self.error = None
-        self.status = IDLE
+        with self._lock:
+            self.phases, self.log = [], []
+        with self.hold_trait_notifications():
+            self.built = self.measurement = self.error = None
+            self.status = IDLE
+            self.changed += 1
+
+    def _refuse_while_busy(self) -> None:
+        if self.busy:
+            raise ConfigError("something runs already: wait for it or cancel it first.")
+
+    def _read_again_if_changed(self) -> None:
+        """Take the file anew if somebody has exported the model again, with the sizes that were typed."""
+        if self.model is None or _stamp(self.model.path) == self._stamp:
+            return
+        bounds, edits = self.bounds, self.model.edits
+        self.load(self.model.path)
+        try:
+            for change in edits:
+                self.take(edit(self.model, change)) if self.model else None
+        except WorkbenchError as error:
+            self.model, self.model_error = None, str(error)
+        if self.bounds.keys() == bounds.keys():
+            self.bounds = bounds
 
     def _tick(self) -> None:
         self.changed += 1
@@ -292,6 +328,15 @@ class BuilderState(HasTraits):
                 self.log.append(event)
             else:
                 update_phases(self.phases, event, self._clock() - self._started)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written again; None when it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _sizes(texts: tuple[str, str, str]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""A button that copies text to the clipboard, which only the browser can do."""
+"""What only the browser can do: the clipboard, and manners towards keyboards and screen readers."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ class CopyButton(anywidget.AnyWidget):
 
     label = traitlets.Unicode("Copy").tag(sync=True)
     text = traitlets.Unicode().tag(sync=True)
+
+
+class Manners(anywidget.AnyWidget):
+    """Makes the widget it stands in accessible: see manners.js."""
+
+    _esm = _STATIC / "manners.js"
