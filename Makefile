@@ -21,7 +21,7 @@ lab: $(VENV)/.runtime
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-		--LabApp.extension_manager=readonly
+		--LabApp.extension_manager=readonly --ServerApp.tornado_settings="{'websocket_max_message_size': 268435456}"
 
 test: $(VENV)/.dev
 	@scripts/test.sh $(VENV)

@@ -61,7 +61,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         _wait_until_it_answers(started, server, log)
         yield started
     finally:
-        _end(server)
+        end_server(server)
 
 
 def _wait_until_it_answers(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -75,7 +75,7 @@ def _wait_until_it_answers(lab: Lab, server: subprocess.Popen[bytes], log: Path)
     pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-4000:]}")
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
+def end_server(server: subprocess.Popen[bytes]) -> None:
     """The server and all it started; kernels lead process groups of their own."""
     family = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
     server.terminate()

@@ -149,6 +149,27 @@ def test_wrong_sizes_are_told_while_typing(page: Page, lab: Lab, request: pytest
     expect(button(widget, "Build")).to_be_enabled()
 
 
+def test_keys_stay_in_the_widget_and_controls_have_names(page: Page, lab: Lab) -> None:
+    widget = builder(page, lab, "keys")
+    cells = page.locator(".jp-Notebook-cell")
+    expect(cells).to_have_count(2)
+    widget.get_by_role("button", name="fp16").press("Enter")
+    expect(widget.get_by_role("button", name="fp16")).to_have_attribute("aria-pressed", "true")
+    expect(widget.get_by_role("button", name="fp32")).to_have_attribute("aria-pressed", "false")
+    widget.get_by_role("button", name="fp16").press("b")  # in a notebook: insert a cell below
+    expect(widget.get_by_label("batch min")).to_have_value("1")
+    expect(cells).to_have_count(2)
+
+
+def test_an_uploaded_model_is_taken(page: Page, lab: Lab) -> None:
+    widget = builder(page, lab, "upload")
+    with page.expect_file_chooser() as chooser:
+        widget.get_by_role("button", name=re.compile("Upload")).click()
+    chooser.value.set_files(lab.root / "data" / "models" / "ppocrv4_det.onnx")
+    expect(widget.get_by_text("672 nodes")).to_be_visible()
+    assert [path.name for path in (lab.store / "uploads").iterdir()] == ["ppocrv4_det.onnx"]
+
+
 def test_onnxruntime_asks_for_no_shapes(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
     widget = builder(page, lab, "onnxruntime")
     expect(size_field(widget, "batch", "min")).to_be_visible()

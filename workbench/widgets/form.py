@@ -37,7 +37,9 @@ class ModelPicker:
             placeholder="or the path of an ONNX file", continuous_update=False, layout=widgets.Layout(width="300px")
         )
         self.upload = widgets.FileUpload(
-            accept=".onnx", description="Upload", tooltip="an ONNX file without external data"
+            accept=".onnx",
+            description="Upload",
+            tooltip="an ONNX file without external data; for large files type the path instead",
         )
         self.facts = widgets.HTML()
         self.box = row("Model", self.known, self.path, self.upload, self.facts)

@@ -2,6 +2,7 @@
 // - keys pressed in it are not taken for JupyterLab's notebook commands ("b" would insert a cell),
 // - toggle buttons say whether they are pressed, and fields have the names that their tooltips tell.
 function improve(root) {
+  for (const control of root.querySelectorAll("button, select, input")) control.dataset.lmSuppressShortcuts = "true";
   for (const button of root.querySelectorAll("button.widget-toggle-button")) {
     const pressed = String(button.classList.contains("mod-active"));
     if (button.getAttribute("aria-pressed") !== pressed) button.setAttribute("aria-pressed", pressed);
@@ -18,7 +19,6 @@ function render({ el }) {
   const frame = requestAnimationFrame(function attach() {
     const root = el.closest(".wb");
     if (!root) return requestAnimationFrame(attach);
-    root.dataset.lmSuppressShortcuts = "true";
     observer = new MutationObserver(() => improve(root));
     observer.observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ["class"] });
     improve(root);
