@@ -19,10 +19,11 @@ from workbench.dimensions import edit
 from workbench.engine import open_engine, read_log
 from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError, WorkbenchError
 from workbench.model import Model, load_model
-from workbench.profiles import default_profile, open_dimensions, opt_shapes, profile_of, profile_problems
+from workbench.profiles import opt_shapes
 from workbench.store import EngineStore
 from workbench.timing import Measurement, measure, random_feeds
 from workbench.types import BuildConfig, LogLine, OptimizationProfile, Progress, Support, parse_size
+from workbench.widgets.bounds import bounds_problems, propose_bounds, read_bounds
 from workbench.widgets.jobs import Job
 from workbench.widgets.phases import Phase, update_phases
 
@@ -101,17 +102,10 @@ class BuilderState(HasTraits):
     def take(self, model: Model) -> None:
         """Take a model that is already loaded. Raises ConfigError while something runs."""
         self._refuse_while_busy()
-        proposal = default_profile(model.inputs)
         with self.hold_trait_notifications():
             self.model, self.model_error, self.model_path = model, "", str(model.path)
             self._stamp = _stamp(model.path)
-            self.bounds = {
-                item.key: tuple(
-                    str(getattr(proposal.ranges[item.places[0][0]], bound)[item.places[0][1]])
-                    for bound in ("min", "opt", "max")
-                )
-                for item in open_dimensions(model.inputs)
-            }
+            self.bounds = propose_bounds(model.inputs)
             self._forget_result()
 
     @property
@@ -125,20 +119,9 @@ class BuilderState(HasTraits):
 
     def shape_problems(self) -> dict[str, str]:
         """What is wrong with the typed sizes, in words, by the open dimension's key."""
-        problems: dict[str, str] = {}
         if self.model is None or not self.uses_profiles:
-            return problems
-        sizes = {}
-        for key, texts in self.bounds.items():
-            wrong = [text for text in texts if not re.fullmatch(r"\s*-?\d{1,18}\s*", text)]
-            if wrong:
-                problems[key] = f"{wrong[0]!r} is not a whole number" if wrong[0].strip() else "a size is missing"
-            sizes[key] = (1, 1, 1) if wrong else _sizes(texts)
-        keys = {place: item.key for item in open_dimensions(self.model.inputs) for place in item.places}
-        for problem in profile_problems(self.model.inputs, profile_of(self.model.inputs, sizes)):
-            if problem.axis is not None:
-                problems.setdefault(keys[problem.input, problem.axis], problem.text)
-        return problems
+            return {}
+        return bounds_problems(self.model.inputs, self.bounds)
 
     def config(self) -> BuildConfig:
         """The configuration as typed. Raises ShapeError or ConfigError for what cannot be read."""
@@ -148,7 +131,7 @@ class BuilderState(HasTraits):
             raise ShapeError(f"{key}: {text}.")
         profiles: tuple[OptimizationProfile, ...] = ()
         if self.model is not None and self.bounds and self.uses_profiles:
-            profiles = (profile_of(self.model.inputs, {key: _sizes(texts) for key, texts in self.bounds.items()}),)
+            profiles = (read_bounds(self.model.inputs, self.bounds),)
         return BuildConfig(
             precision=self.precision,
             profiles=profiles,
@@ -309,11 +292,12 @@ class BuilderState(HasTraits):
         """Take the file anew if somebody has exported the model again, with the sizes that were typed."""
         if self.model is None or _stamp(self.model.path) == self._stamp:
             return
-        bounds, edits = self.bounds, self.model.edits
-        self.load(self.model.path)
+        path, edits, bounds = self.model.path, self.model.edits, self.bounds
         try:
+            model = load_model(path)
             for change in edits:
-                self.take(edit(self.model, change)) if self.model else None
+                model = edit(model, change)
+            self.take(model)
         except WorkbenchError as error:
             self.model, self.model_error = None, str(error)
         if self.bounds.keys() == bounds.keys():
@@ -337,8 +321,3 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
-
-
-def _sizes(texts: tuple[str, str, str]) -> tuple[int, int, int]:
-    low, best, high = (int(text) for text in texts)
-    return low, best, high
