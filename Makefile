@@ -1,5 +1,5 @@
 SHELL := bash
-VENV := .venv
+VENV ?= .venv
 python := $(VENV)/bin/python
 
 PYTHON ?=
@@ -17,7 +17,7 @@ help:
 	@echo 'The first call makes $(VENV) with a Python from 3.10 to 3.13 (PYTHON=/path/to/python chooses it): one minute, 1 GB.'
 
 lab: $(VENV)/.runtime
-	@exec $(python) -m jupyterlab --ip=127.0.0.1 --port=$(PORT) \
+	@PATH='$(CURDIR)/$(VENV)/bin':"$$PATH" exec $(python) -m jupyterlab --ip=127.0.0.1 --port=$(PORT) \
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
@@ -38,7 +38,7 @@ $(VENV)/.runtime: pyproject.toml requirements.lock scripts/overrides.json
 	scripts/make_venv.sh $(VENV) $(PYTHON)
 	$(python) -m pip install --disable-pip-version-check -r requirements.lock
 	$(python) -m pip install --disable-pip-version-check --no-deps --editable .
-	install -D -m 644 scripts/overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
+	mkdir -p $(VENV)/share/jupyter/lab/settings && cp scripts/overrides.json $(VENV)/share/jupyter/lab/settings/
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock

@@ -6,7 +6,7 @@ built = build(model, BuildConfig(profiles=(default_profile(model.inputs),)))
 
 from workbench.backends import available
 from workbench.building import Built, build, check_support
-from workbench.dimensions import edit, fix_dimension, rename_dimension, set_input_dimension
+from workbench.dimensions import edit, set_dimension, set_input_dimension
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
 from workbench.machine import this_machine
@@ -15,7 +15,6 @@ from workbench.profiles import default_profile, parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec
 
-__version__ = "0.1.0"
 __all__ = [
     "BuildConfig",
     "Built",
@@ -31,13 +30,12 @@ __all__ = [
     "check_support",
     "default_profile",
     "edit",
-    "fix_dimension",
     "load_model",
     "open_engine",
     "parse_shapes",
     "read_layers",
     "read_log",
-    "rename_dimension",
+    "set_dimension",
     "set_input_dimension",
     "this_machine",
 ]

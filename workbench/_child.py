@@ -30,10 +30,13 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
+    one_at_a_time = threading.Lock()
+
     def send(message: dict[str, Any]) -> None:
         data = (json.dumps(message) + "\n").encode()
-        while data:
-            data = data[os.write(answers, data) :]
+        with one_at_a_time:
+            while data:
+                data = data[os.write(answers, data) :]
 
     def listener(event: Progress | LogLine) -> None:
         send(event_to_json(event))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -23,6 +23,7 @@ from workbench.store import EngineStore
 from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Progress, Refusal, config_to_json, ignore
 
 _POLL_S = 0.1
+READING = "Reading the model's weights"
 WAITING = "Waiting for another process that builds this engine"
 
 
@@ -44,6 +45,21 @@ class Built:
         )
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What is to be built: a resolved configuration and the recipe that names everything that matters."""
+
+    model: Model
+    backend: str
+    config: BuildConfig
+    recipe: Mapping[str, Any]
+    stamps: tuple[tuple[int, int], ...]
+
+    @property
+    def key(self) -> str:
+        return recipe_key(self.recipe)
+
+
 def build(
     model: Model,
     config: BuildConfig | None = None,
@@ -61,64 +77,73 @@ def build(
     cancel: set it from another thread to stop within a second.
 
     Raises ConfigError and ShapeError before anything is built, BuildError when the build fails or its process dies,
-    Cancelled.
+    StoreError when the engine cannot be written, Cancelled.
     """
     start = time.monotonic()
     store = store or EngineStore()
     cancel = cancel or threading.Event()
-    name = backend or backends.default_backend()
-    module = backends.load(name)
-    resolved = module.resolve(model, config or BuildConfig())
-    recipe = {
-        "format": FORMAT,
-        "model": model.sha256,
-        "backend": name,
-        **config_to_json(resolved),
-        "ingredients": module.ingredients(resolved),
-    }
-    key = recipe_key(recipe)
-    with _patiently(store, key, listener, cancel):
-        lookup = store.find(key)
+    order = _order(model, config or BuildConfig(), backend or backends.default_backend(), listener, cancel)
+    with _patiently(store, order.key, listener, cancel):
+        lookup = store.find(order.key)
         if reuse and lookup.engine:
             return Built(lookup.engine, True, None, time.monotonic() - start)
-        missed = lookup.damage or (store.why_missed(recipe, model.name) if reuse else "asked to build anew")
+        missed = lookup.damage or (store.why_missed(order.recipe, model.name) if reuse else "asked to build anew")
         try:
-            engine = _build_into(store, key, recipe, model, resolved, listener, cancel)
+            engine = _build_into(store, order, listener, cancel)
         except BuildError as error:
-            repeat = shell_line(model, resolved, name, reuse=reuse)
-            raise BuildError(
-                error.reason, node=error.node, remedy=error.remedy, log_tail=error.log_tail, repeat=repeat
-            ) from None
+            error.repeat = shell_line(model, order.config, order.backend, reuse=reuse)
+            raise
         except OSError as error:
             what = f"{store.folder}: the engine cannot be written ({error.strerror})"
             raise StoreError(f"{what}; free some space, or set WORKBENCH_HOME to another folder.") from error
     return Built(engine, False, missed, time.monotonic() - start)
 
 
-def _build_into(
-    store: EngineStore,
-    key: str,
-    recipe: Mapping[str, Any],
-    model: Model,
-    config: BuildConfig,
-    listener: Listener,
-    cancel: threading.Event,
-) -> Engine:
+def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, cancel: threading.Event) -> _Order:
+    module = backends.load(backend)
+    resolved = module.resolve(model, config)
+    stamps = model.stamps  # before the content is read, so that a later change is noticed
+    if stamps:
+        listener(Progress(READING, 0, None))
+    recipe = {
+        "format": FORMAT,
+        "model": model.hash_content(_raise_if(cancel)),
+        "backend": backend,
+        **config_to_json(resolved),
+        "ingredients": module.ingredients(resolved),
+    }
+    if stamps:
+        listener(Progress(READING, 1, 1))
+    return _Order(model, backend, resolved, recipe, stamps)
+
+
+def _raise_if(cancel: threading.Event) -> Callable[[], None]:
+    def check() -> None:
+        if cancel.is_set():
+            raise Cancelled("cancelled; nothing was left behind.")
+
+    return check
+
+
+def _build_into(store: EngineStore, order: _Order, listener: Listener, cancel: threading.Event) -> Engine:
     """Build in a staging folder and hand it to the store."""
-    plan = backends.load(recipe["backend"]).PLAN
+    model, plan = order.model, backends.load(order.backend).PLAN
+    if order.config.precision == "fp32" and model.holds_half_precision:
+        text = "The model holds 16-bit floating-point tensors; fp32 converts nothing, so they stay as they are."
+        listener(LogLine("warning", text))
     with store.staging() as work:
-        stamps, began = model.stamps, time.monotonic()
-        task = {"task": "build", "config": config_to_json(config)}
-        result, log = run_child(model, recipe["backend"], task, work, listener, cancel)
+        began = time.monotonic()
+        task = {"task": "build", "config": config_to_json(order.config)}
+        result, log = run_child(model, order.backend, task, work, listener, cancel)
         build_s = time.monotonic() - began
-        if model.stamps != stamps:
-            raise BuildError("the model's external weights were changed during the build", remedy="Build again.")
+        if model.stamps != order.stamps:
+            raise BuildError("the model's external weights were changed meanwhile", remedy="Build again.")
         folder = work / "out"
         write_log(folder, log)
         engine = Engine(
             folder=folder,
-            key=key,
-            recipe=recipe,
+            key=order.key,
+            recipe=order.recipe,
             model_name=model.name,
             model_path=str(model.path),
             plan=plan,

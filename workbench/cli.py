@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from workbench import commands
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="workbench", description="From an ONNX model to a fast, trusted NVIDIA engine."
     )
+    parser.add_argument("--version", action="version", version=f"workbench {version('tensorrt-workbench')}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], tuple[Any, str]], text: str) -> argparse.ArgumentParser:
@@ -54,35 +56,34 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(building)
     _build_options(building)
     building.add_argument("--no-reuse", action="store_true", help="build even if a stored engine fits, and replace it")
+    building.add_argument("--output", metavar="FILE", help="put a copy of the plan there")
     building.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
 
     bench = command("bench", commands.bench, "build or reuse an engine and measure its latency")
-    bench.add_argument("model", nargs="?", help="ONNX file; leave it out with --engine")
-    bench.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE", help=argparse.SUPPRESS)
+    _model_options(bench, nargs="?")
     _build_options(bench)
-    bench.add_argument("--engine", metavar="KEY|FOLDER", help="a stored engine by its key, or an engine's folder")
+    bench.add_argument("--engine", metavar="KEY|FOLDER", help="instead of MODEL: a stored engine or its folder")
     bench.add_argument("--trust", action="store_true", help="open the folder although this store did not build it")
-    bench.add_argument("--iterations", type=_positive, default=100, help="timed runs (default 100)")
+    _run_options(bench, iterations=100)
     bench.add_argument("--warmup", type=_positive, default=10, help="runs before the clock starts (default 10)")
-    bench.add_argument("--threads", type=_positive, help="processors one run may use (default: all)")
 
     compare = command("compare", commands.compare, "outputs and latency of one model on two back ends or precisions")
     _model_options(compare)
     compare.add_argument("reference", nargs="?", default="onnxruntime:fp32", metavar="BACKEND:PRECISION")
     compare.add_argument("other", nargs="?", default="onnxruntime:fp16", metavar="BACKEND:PRECISION")
     _shape_option(compare)
-    compare.add_argument("--feeds", metavar="FILE.npz", help="inputs by name (default: random ones, always the same)")
-    compare.add_argument("--iterations", type=_positive, default=20, help="timed runs of each (default 20)")
-    compare.add_argument("--threads", type=_positive, help="processors one run may use (default: all)")
+    _run_options(compare, iterations=20)
+    compare.add_argument("--max-relative", type=float, metavar="X", help="exit 1 if an output differs by more, as 0.01")
 
-    engines = command("engines", commands.engines, "list, remove or prune stored engines")
-    engines.add_argument("--remove", metavar="KEY", help="forget the engine with this key")
+    engines = command("engines", commands.engines, "list, look into, remove or prune stored engines")
+    engines.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
+    engines.add_argument("--remove", metavar="KEY", help="forget this engine")
     engines.add_argument("--prune", metavar="SIZE", type=_size, help="remove the longest unused until SIZE is left: 2G")
     return parser
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="ONNX file")
+def _model_options(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    parser.add_argument("model", nargs=nargs, help="ONNX file")
     parser.add_argument(
         "--dim", action="append", default=[], metavar="NAME=SIZE",
         help="fix or rename a dimension first: batch=4, batch=n, or INPUT:AXIS=SIZE; may be repeated",
@@ -96,9 +97,15 @@ def _shape_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _run_options(parser: argparse.ArgumentParser, iterations: int) -> None:
+    parser.add_argument("--feeds", metavar="FILE.npz", help="inputs by name (default: random ones, always the same)")
+    parser.add_argument("--iterations", type=_positive, default=iterations, help=f"timed runs (default {iterations})")
+    parser.add_argument("--threads", type=_positive, help="processors one run may use (default: all)")
+
+
 def _build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", help="rtx or onnxruntime (default: the first that fits)")
-    parser.add_argument("--precision", default="fp32", help=f"one of {', '.join(PRECISIONS)} (default fp32)")
+    parser.add_argument("--precision", help=f"one of {', '.join(PRECISIONS)} (default fp32)")
     _shape_option(parser)
     parser.add_argument("--workspace", type=_size, metavar="SIZE", help="most memory a layer may use, such as 1G")
     parser.add_argument("--targets", default="", help="GPUs to build for, such as sm86,sm89 (default: a portable set)")

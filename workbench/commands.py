@@ -15,16 +15,17 @@ import numpy as np
 
 from workbench import building
 from workbench.accuracy import compare_outputs
-from workbench.backends import available
+from workbench.backends import Session, available
 from workbench.dimensions import edit
-from workbench.engine import Engine, open_engine
-from workbench.errors import BackendError, ConfigError, FeedError
-from workbench.machine import this_machine
+from workbench.engine import Engine, export_plan, open_engine, read_layers
+from workbench.errors import AccuracyError, BackendError, ConfigError, FeedError
+from workbench.layers import layers_to_json
+from workbench.machine import this_machine, usable_cores
 from workbench.model import Model, load_model
 from workbench.profiles import format_shapes, opt_shapes, parse_shapes
 from workbench.store import EngineStore
-from workbench.timing import Measurement, measure, random_feeds
-from workbench.types import BuildConfig, LogLine, Progress, TensorSpec
+from workbench.timing import measure, random_feeds
+from workbench.types import BuildConfig, LogLine, OptimizationProfile, Progress, TensorSpec
 
 
 def backends(options: argparse.Namespace) -> tuple[Any, str]:
@@ -75,16 +76,18 @@ def _inspect_text(model: Model, answers: dict[str, dict[str, Any]]) -> str:
 
 
 def build(options: argparse.Namespace) -> tuple[Any, str]:
-    built = _built(_load(options), _config(options), options.backend, not options.no_reuse, options.verbose)
+    model, config = _load(options), _config(options)
+    built = _built(model, config, options.backend, reuse=not options.no_reuse, verbose=options.verbose)
     engine = built.engine
-    text = f"{built}\n{engine.plan_path}"
+    plan = export_plan(engine, Path(options.output)) if options.output else engine.plan_path
+    text = f"{built}\n{plan}"
     if built.why_missed:
         text += f"\nnot reused: {built.why_missed}"
     shapes = [format_shapes(profile) for profile in engine.config.profiles]
     if shapes and not options.shapes:
         text += f"\nopen dimensions: no --shapes was given, so the engine takes {' '.join(shapes[0])}"
     return {
-        "engine": str(engine.plan_path),
+        "engine": str(plan),
         "key": engine.key,
         "reused": built.reused,
         "why_missed": built.why_missed,
@@ -105,15 +108,17 @@ def build(options: argparse.Namespace) -> tuple[Any, str]:
 def bench(options: argparse.Namespace) -> tuple[Any, str]:
     if bool(options.engine) == bool(options.model):
         raise ConfigError("bench measures a model or an engine: give an ONNX file, or --engine KEY.")
-    store = EngineStore()
+    if options.engine and (options.backend or options.precision or options.targets or options.dim):
+        raise ConfigError("an engine is built already: --backend, --precision, --targets and --dim go with a model.")
+    config = _config(options)
     if options.engine:
-        folder = Path(options.engine)
+        store, folder = EngineStore(), Path(options.engine)
         engine = store.load(folder, trust=options.trust) if folder.is_dir() else store.by_prefix(options.engine)
-        config = _config(options)
     else:
-        model, config = _load(options), _config(options)
-        engine = _built(model, config, options.backend or _runner(), True, False).engine
-    measured = _measure(engine, config, options)
+        engine = _built(_load(options), config, options.backend or _runner()).engine
+    with open_engine(engine, threads=options.threads) as session:
+        feeds = _feeds(options, session, config.profiles or engine.config.profiles)
+        measured = measure(session, feeds, iterations=options.iterations, warmup=options.warmup)
     data = {
         "median_ms": measured.median_ms,
         "p99_ms": measured.p99_ms,
@@ -123,6 +128,7 @@ def bench(options: argparse.Namespace) -> tuple[Any, str]:
         "batch": measured.batch,
         "throughput_per_s": measured.throughput_per_s,
         "clock": measured.clock,
+        "threads": options.threads or usable_cores(),
         "backend": engine.backend,
         "release": engine.release,
         "precision": engine.precision,
@@ -145,9 +151,9 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
     for wanted in (options.reference, options.other):
         name, _, precision = wanted.partition(":")
         config = BuildConfig(precision=precision or "fp32", profiles=profiles)
-        engine = _built(model, config, name, True, False).engine
+        engine = _built(model, config, name).engine
         with open_engine(engine, threads=options.threads) as session:
-            feeds = _feeds(options.feeds) or random_feeds(session, opt_shapes(session.inputs, profiles))
+            feeds = _feeds(options, session, profiles)
             outputs.append(session.run(feeds))
             measured.append(measure(session, feeds, iterations=options.iterations))
     differences = compare_outputs(*outputs)
@@ -166,11 +172,17 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
         "machine": measured[0].machine.to_json(),
     }
     text = f"{options.reference} {medians[0]:.3f} ms, {options.other} {medians[1]:.3f} ms (medians)\n{_table(rows)}"
+    worst = max(differences, key=lambda item: item.relative)
+    if options.max_relative is not None and not worst.relative <= options.max_relative:
+        allowed = f"{worst.relative:.3g} where {options.max_relative:g} is allowed"
+        raise AccuracyError(f"output {worst.output} of {options.other} differs by {allowed} (norm of the difference).")
     return data, text
 
 
 def engines(options: argparse.Namespace) -> tuple[Any, str]:
     store = EngineStore()
+    if options.layers:
+        return _layers(store.by_prefix(options.layers))
     removed: tuple[Engine, ...] = ()
     if options.remove:
         removed = (store.by_prefix(options.remove),)
@@ -202,6 +214,15 @@ def engines(options: argparse.Namespace) -> tuple[Any, str]:
     return data, "\n".join([*lines, f"{store.folder}: {store.size_bytes() / 1e6:,.1f} MB"])
 
 
+def _layers(engine: Engine) -> tuple[Any, str]:
+    layers = read_layers(engine)
+    rows = [("layer", "kind", "output", "ONNX nodes")]
+    for layer in layers:
+        output = " ".join(f"{item.dtype}[{','.join(map(str, item.shape))}]" for item in layer.outputs)
+        rows.append((layer.name, layer.kind, output, " + ".join(layer.nodes)))
+    return {"key": engine.key, "layers": layers_to_json(layers)}, _table(rows)
+
+
 # ---- shared steps
 
 
@@ -214,7 +235,7 @@ def _load(options: argparse.Namespace) -> Model:
 
 def _config(options: argparse.Namespace) -> BuildConfig:
     return BuildConfig(
-        precision=options.precision,
+        precision=options.precision or "fp32",
         profiles=tuple(parse_shapes(texts) for texts in options.shapes),
         workspace_bytes=options.workspace,
         targets=tuple(name for name in options.targets.lower().split(",") if name),
@@ -230,24 +251,24 @@ def _runner() -> str:
     raise BackendError("no back end can run engines on this machine.")
 
 
-def _built(model: Model, config: BuildConfig, backend: str | None, reuse: bool, verbose: bool) -> building.Built:
+def _built(
+    model: Model, config: BuildConfig, backend: str | None, *, reuse: bool = True, verbose: bool = False
+) -> building.Built:
     return building.build(model, config, backend, reuse=reuse, listener=_Printer(verbose))
 
 
-def _measure(engine: Engine, config: BuildConfig, options: argparse.Namespace) -> Measurement:
-    with open_engine(engine, threads=options.threads) as session:
-        feeds = random_feeds(session, opt_shapes(session.inputs, config.profiles))
-        return measure(session, feeds, iterations=options.iterations, warmup=options.warmup)
-
-
-def _feeds(path: str | None) -> dict[str, np.ndarray] | None:
-    if path is None:
-        return None
+def _feeds(
+    options: argparse.Namespace, session: Session, profiles: tuple[OptimizationProfile, ...]
+) -> Mapping[str, np.ndarray]:
+    """What --feeds names, or random arrays in the profile's opt shapes."""
+    if options.feeds is None:
+        return random_feeds(session, opt_shapes(session.inputs, profiles))
     try:
-        with np.load(path) as file:
+        with np.load(options.feeds) as file:
             return dict(file)
-    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
-        raise FeedError(f"{path}: cannot be read as .npz with one array per input: {error}.") from error
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        what = f"cannot be read as .npz with one array per input: {error}"
+        raise FeedError(f"{options.feeds}: {what}.") from error
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

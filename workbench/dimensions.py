@@ -11,14 +11,22 @@ from workbench.errors import ModelError
 from workbench.model import Model
 
 
-def fix_dimension(model: Model, name: str, size: int) -> Model:
-    """The model with every dimension called `name` fixed to `size`."""
-    return _replace_dimension(model, name, size)
+def set_dimension(model: Model, name: str, dim: int | str) -> Model:
+    """The model with the open dimension `name` fixed (int) or renamed (str) everywhere.
 
-
-def rename_dimension(model: Model, old: str, new: str) -> Model:
-    """The model with the open dimension `old` called `new` everywhere. An existing name makes the two equal."""
-    return _replace_dimension(model, old, new)
+    A name that exists already makes the two dimensions equal.
+    """
+    proto = _copy(model.proto)
+    found = 0
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for item in value.type.tensor_type.shape.dim:
+            if item.dim_param == name:
+                _set_dim(item, dim)
+                found += 1
+    if not found:
+        names = sorted({dim for spec in model.inputs for dim in spec.shape if isinstance(dim, str)})
+        raise ModelError(f"{model.name} has no dimension {name!r}; it has {', '.join(names) or 'no named ones'}.")
+    return Model(proto, model.path, (*model.edits, f"{name}={dim}"))
 
 
 def set_input_dimension(model: Model, input_name: str, axis: int, dim: int | str) -> Model:
@@ -54,7 +62,7 @@ def edit(model: Model, change: str) -> Model:
     name, colon, axis = target.rpartition(":")
     if colon and axis.isdigit() and name in {spec.name for spec in model.inputs}:
         return set_input_dimension(model, name, int(axis), dim)
-    return fix_dimension(model, target, dim) if isinstance(dim, int) else rename_dimension(model, target, dim)
+    return set_dimension(model, target, dim)
 
 
 def _read_dim(value: str, change: str) -> int | str:
@@ -63,20 +71,6 @@ def _read_dim(value: str, change: str) -> int | str:
     if value[0].isalpha() or value[0] in "_?":
         return value
     raise ModelError(f"dimension {change!r}: {value!r} is neither a size nor a name that starts with a letter.")
-
-
-def _replace_dimension(model: Model, name: str, dim: int | str) -> Model:
-    proto = _copy(model.proto)
-    found = 0
-    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
-        for item in value.type.tensor_type.shape.dim:
-            if item.dim_param == name:
-                _set_dim(item, dim)
-                found += 1
-    if not found:
-        names = sorted({dim for spec in model.inputs for dim in spec.shape if isinstance(dim, str)})
-        raise ModelError(f"{model.name} has no dimension {name!r}; it has {', '.join(names) or 'no named ones'}.")
-    return Model(proto, model.path, (*model.edits, f"{name}={dim}"))
 
 
 def _copy(proto: ModelProto) -> ModelProto:

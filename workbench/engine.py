@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -115,6 +116,7 @@ def read_record(folder: Path, secret: bytes, *, trust: bool = False) -> Engine:
         data = json.loads((folder / RECORD).read_text())
         body, seal = data["engine"], str(data["seal"])
         engine = Engine(folder=folder, **body)
+        _ = engine.config, engine.backend, engine.release
         missing = {engine.plan, LAYERS, LOG} - set(engine.files)
         elsewhere = [name for name in engine.files if name != Path(name).name]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -169,6 +171,25 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def export_plan(engine: Engine, path: Path) -> Path:
+    """Copy the plan to `path`, checked and in one step; weights in a file of their own go beside it.
+
+    Raises StoreError when it is damaged or cannot be written.
+    """
+    verify(engine)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name in engine.files:
+            if name.startswith(engine.plan):
+                target = path if name == engine.plan else path.with_name(name)
+                draft = target.with_name(f".{target.name}.part")
+                shutil.copyfile(engine.folder / name, draft)
+                draft.replace(target)
+    except OSError as error:
+        raise StoreError(f"{path}: the plan cannot be written ({error.strerror}).") from error
+    return path
 
 
 def open_engine(engine: Engine, *, threads: int | None = None) -> Session:

@@ -5,6 +5,7 @@ WorkbenchError            what went wrong, where, and what to do now
 ├── ShapeError            shapes or a profile that do not fit the model's inputs
 ├── ConfigError           an option that does not exist or that the back end cannot fulfil
 ├── FeedError             arrays that do not fit a session's inputs
+├── AccuracyError         outputs that differ by more than was allowed
 ├── BackendError          a back end that cannot do this on this machine
 ├── BuildError            a build that failed; knows the node at fault and the last log lines
 ├── Cancelled             a build or a measurement that the user stopped
@@ -36,6 +37,10 @@ class ConfigError(WorkbenchError):
 
 class FeedError(WorkbenchError):
     pass
+
+
+class AccuracyError(WorkbenchError):
+    exit_code = 1
 
 
 class BackendError(WorkbenchError):

@@ -18,7 +18,6 @@ _TENSOR = re.compile(
 _TACTIC = re.compile(r"TacticName: (.*?), StreamId:")
 _STREAM = re.compile(r"StreamId: (\d+)")
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\s]*(?:\[ONNX Layer: |$))")
-SYNCHRONIZATION = frozenset({"signal", "wait"})
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,6 @@ class LayerInfo:
     tactic: str
     nodes: tuple[str, ...]
     stream: int = 0
-
-    @property
-    def is_synchronization(self) -> bool:
-        """Whether the layer only orders streams and computes nothing."""
-        return self.kind in SYNCHRONIZATION
 
 
 def parse_layer_records(text: str) -> tuple[LayerInfo, ...]:

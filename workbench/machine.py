@@ -57,9 +57,10 @@ def this_machine() -> Machine:
 
 def usable_cores() -> int:
     """The processors this process may use, which in a container is fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")  # '200000 100000': 2 processors' worth of time; 'max 100000': no limit
+    limit, _, period = quota.read_text().partition(" ") if quota.exists() else ("max", "", "")
+    return min(cores, max(1, round(int(limit) / int(period)))) if limit.isdigit() else cores
 
 
 @cache

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from workbench.errors import ModelError
 from workbench.types import Dim, TensorSpec
 
+LARGE_BYTES = 1 << 30
+"""From this size on tensors are written to a file of their own; one protobuf holds 2 GB at most."""
 _CHUNK = 1 << 22
 
 
@@ -87,19 +89,27 @@ class Model:
     @property
     def sha256(self) -> str:
         """Hexadecimal hash of the whole content, external files included; the file's name plays no part."""
+        return self.hash_content(lambda: None)
+
+    def hash_content(self, check: Callable[[], None]) -> str:
+        """As `sha256`; calls `check` every few megabytes, which may raise to stop."""
         stamps = self.stamps
         if stamps not in self._hashes:
-            self._hashes[stamps] = self._hash()
+            digest = hashlib.sha256(self.to_bytes())
+            for path in self.external_files:
+                digest.update(b"\0" + path.name.encode() + b"\0")
+                with path.open("rb") as file:
+                    while chunk := file.read(_CHUNK):
+                        check()
+                        digest.update(chunk)
+            self._hashes[stamps] = digest.hexdigest()
         return self._hashes[stamps]
 
-    def _hash(self) -> str:
-        digest = hashlib.sha256(self.to_bytes())
-        for path in self.external_files:
-            digest.update(b"\0" + path.name.encode() + b"\0")
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-        return digest.hexdigest()
+    @cached_property
+    def holds_half_precision(self) -> bool:
+        """Whether some of its tensors are float16 or bfloat16 already."""
+        half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+        return any(tensor.data_type in half for tensor in _tensors(self.proto.graph))
 
     @property
     def is_quantized(self) -> bool:
@@ -127,11 +137,13 @@ def load_model(path: str | Path) -> Model:
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)[:200]}: not a path ({error}).") from error
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        proto = onnx.load(str(path), format="protobuf", load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}).") from error
     except (DecodeError, ValueError) as error:
-        raise ModelError(
-            f"{path}: not an ONNX file, or cut off ({path.stat().st_size:,} bytes); export or copy it again."
-        ) from error
+        size = path.stat().st_size
+        advice = "export it with its weights as external data" if size >= 2**31 else "export or copy it again"
+        raise ModelError(f"{path}: not an ONNX file, or cut off ({size:,} bytes); {advice}.") from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{path}: not an ONNX model: it holds no graph.")
     _check_external_data(proto, path)

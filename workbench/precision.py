@@ -13,12 +13,12 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from workbench.errors import ConfigError, ModelError
-from workbench.model import Model, load_model, subgraphs
+from workbench.model import LARGE_BYTES, Model, load_model, subgraphs
+from workbench.types import BuildConfig, Listener, Progress
 
 CONVERTED = ("fp16", "bf16")
 """The precisions that are reached by rewriting the model."""
 
-_LARGE = 1 << 30
 _NOT_IN_BFLOAT16 = ("ConvTranspose",)  # TensorRT-RTX 1.7 has no such kernel: 'Could not infer output types'
 
 
@@ -27,6 +27,17 @@ def converter_release() -> str:
     import onnxruntime
 
     return f"onnxruntime {onnxruntime.__version__}"
+
+
+def converted(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> Model:
+    """The model as this configuration wants it: converted in `folder` where the precision asks for it."""
+    if config.precision not in CONVERTED:
+        return model
+    phase = f"Converting the model to {config.precision}"
+    listener(Progress(phase, 0, 1))
+    model = convert(model, config.precision, folder, keep_io_types=config.keep_io_types)
+    listener(Progress(phase, 1, 1))
+    return model
 
 
 def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool = True) -> Model:
@@ -56,7 +67,7 @@ def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool =
     if precision == "bf16":
         _to_bfloat16(proto.graph, weights)
     path = folder / f"{model.name}.{precision}.onnx"
-    too_large = sum(tensor.ByteSize() for tensor in proto.graph.initializer) > _LARGE
+    too_large = sum(tensor.ByteSize() for tensor in proto.graph.initializer) > LARGE_BYTES
     onnx.save_model(proto, str(path), save_as_external_data=too_large, location=f"{path.name}.data")
     return load_model(path)
 

@@ -27,7 +27,9 @@ from workbench.types import Listener, LogLine, Progress
 STARTING = "Starting the build process"
 _POLL_S = 0.1
 _TAIL = 6
+_KILLED = -9  # SIGKILL, which Windows does not know
 _STOPPED: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "SIGINT"}
+_WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC0000409: "stack overrun", 0xC00000FD: "stack overflow"}
 _FRAME = re.compile(r"^\S*(?:: )?--- (Begin|End) ")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ONNXRUNTIME_LINE = re.compile(r"^\S+ \S+ \[([VIWEF]):onnxruntime:[^\]]*\] (.*)$")
@@ -78,7 +80,8 @@ def run_child(
     finally:
         _kill(process)
         for reader in readers:
-            reader.join(timeout=1)
+            reader.join()
+        _close(process)
     if answer is None:
         raise _crash(process.returncode, model, log)
     if answer["event"] == "error":
@@ -121,9 +124,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         else:
             process.kill()
     process.wait()
-    if process.stdin:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 def _answer_line(raw: bytes) -> list[Any]:
@@ -161,13 +168,14 @@ def _error(answer: dict[str, Any], log: list[LogLine]) -> WorkbenchError:
 def _crash(status: int, model: Model, log: list[LogLine]) -> BuildError:
     """The child died without an answer: say how, and if it crashed, at which node the log ends."""
     node = None
-    if status == -signal.SIGKILL:
+    if status == _KILLED:
         reason = "the build process was killed by the system, most likely because memory ran out"
         remedy = "Close other programs, or give smaller max shapes."
     elif -status in _STOPPED:
         reason, remedy = f"the build process was stopped ({_STOPPED[-status]})", "Build again."
-    elif status < 0:
-        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    elif status < 0 or status in _WINDOWS_CRASHES:
+        known = {-number: number.name for number in signal.Signals}
+        name = known.get(status) or _WINDOWS_CRASHES.get(status) or f"signal {-status}"
         reason = f"the back end crashed ({name}) inside its native code"
         remedy = "Try another precision or back end, and report the model to NVIDIA with the line that repeats it."
         node = _last_node(model, log)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from workbench.model import Model
-from workbench.profiles import format_shapes
+from workbench.profiles import BOUNDS, format_shapes
 from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
 
 
@@ -48,25 +48,34 @@ def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool 
     return "\n".join(lines)
 
 
+_TRTEXEC_FLAGS = {
+    "fp32": ["--noTF32"],
+    "fp16": ["--fp16", "--noTF32"],
+    "bf16": ["--bf16", "--noTF32"],
+    "int8": ["--int8"],
+}
+
+
 def trtexec_line(model: Model, config: BuildConfig) -> str:
     """The nearest trtexec call (TensorRT 8.6 to 10): precision is a flag there, and the plan fits one GPU only."""
     words = ["trtexec", f"--onnx={_shown(model.path)}", f"--saveEngine={model.name}.{config.precision}.plan"]
-    words += {"fp32": ["--noTF32"], "fp16": ["--fp16"], "bf16": ["--bf16"], "int8": ["--int8"]}.get(
-        config.precision, []
-    )
-    if config.profiles:
-        for bound in ("min", "opt", "max"):
-            words.append(f"--{bound}Shapes={_shapes(config.profiles[0], bound)}")
+    words += _TRTEXEC_FLAGS.get(config.precision, [])
+    for index, profile in enumerate(config.profiles):
+        words += [f"--profile={index}"] if len(config.profiles) > 1 else []
+        words += [f"--{bound}Shapes={_shapes(profile, bound)}" for bound in BOUNDS]
     if config.workspace_bytes is not None:
         words.append(f"--memPoolSize=workspace:{config.workspace_bytes / 2**20:g}M")
+    if not config.keep_io_types:
+        words += [f"--inputIOFormats={config.precision}:chw", f"--outputIOFormats={config.precision}:chw"]
     words.append("--profilingVerbosity=detailed")
-    return " \\\n  ".join(shlex.quote(word) for word in words)
+    return _edits(model) + " \\\n  ".join(shlex.quote(word) for word in words)
 
 
 def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str:
     """The Paddle-TRT calls that ask for the same, for a Paddle model of this network."""
     modes = {"fp16": "Half", "bf16": "Bfloat16", "int8": "Int8"}
     lines = [
+        *_edits(model).splitlines(),
         "import paddle.inference as paddle_infer",
         "",
         f'config = paddle_infer.Config("{model.name}.pdmodel", "{model.name}.pdiparams")',
@@ -82,12 +91,17 @@ def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str
     ]
     if config.profiles:
         lines.append("config.set_trt_dynamic_shape_info(")
-        for bound in ("min", "max", "opt"):
+        for bound in ("min", "max", "opt"):  # Paddle's order
             shapes = {name: list(getattr(item, bound)) for name, item in config.profiles[0].ranges.items()}
             lines.append(f"    {shapes!r},  # {bound}")
         lines.append(")")
     lines.append("predictor = paddle_infer.create_predictor(config)")
     return "\n".join(lines)
+
+
+def _edits(model: Model) -> str:
+    """The changes that only the workbench can make, as comments."""
+    return "".join(f"# of the model with dimension {change}\n" for change in model.edits)
 
 
 def _shown(path: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -20,7 +22,6 @@ from workbench.errors import StoreError, UnknownEngine
 
 _SECRET_BYTES = 32
 _PATIENCE_S = 10.0
-_INNER = frozenset({"format", "ingredients"})
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class EngineStore:
         self._engines, self._work, self._damaged, self._locks = (
             self.folder / name for name in ("engines", "work", "damaged", "locks")
         )
+        self._uploads = self.folder / "uploads"
         try:
-            for path in (self._engines, self._work, self._damaged, self._locks):
+            for path in (self._engines, self._work, self._damaged, self._locks, self._uploads):
                 path.mkdir(parents=True, exist_ok=True)
             self._secret = self._read_secret()
         except OSError as error:
@@ -93,12 +95,12 @@ class EngineStore:
         return tuple(engine for _, engine in sorted(found, key=lambda item: item[0], reverse=True))
 
     def by_prefix(self, prefix: str) -> Engine:
-        """The engine whose key starts with `prefix`, every file checked. Raises UnknownEngine if none or several do."""
+        """The engine whose key starts with `prefix`. Raises UnknownEngine if none or several do."""
         matches = [engine for engine in self.engines() if prefix and engine.key.startswith(prefix)]
         if len(matches) != 1:
             what = "no stored engine" if not matches else f"{len(matches)} stored engines"
             raise UnknownEngine(f"{what} has a key that starts with {prefix!r}; `workbench engines` lists them.")
-        return self.load(matches[0].folder)
+        return matches[0]
 
     def why_missed(self, recipe: Mapping[str, Any], model_name: str) -> str:
         """Name the nearest stored engine and how its recipe differs from the wanted one."""
@@ -119,6 +121,22 @@ class EngineStore:
         return f"the nearest stored engine ({nearest.key[:8]}) differs in {'; '.join(parts)}"
 
     # ---- building and adding
+
+    def keep_upload(self, name: str, content: bytes) -> Path:
+        """Write an uploaded file into a folder of its own content, so that equal names never meet; returns its path.
+
+        The name is reduced to harmless characters. Raises StoreError when it cannot be written.
+        """
+        plain = re.sub(r"[^\w.-]+", "_", Path(name.replace("\0", "")).name).strip(".")[-80:] or "model.onnx"
+        path = self._uploads / hashlib.sha256(content).hexdigest()[:12] / plain
+        try:
+            path.parent.mkdir(exist_ok=True)
+            draft = path.with_name(f".{plain}.part")
+            draft.write_bytes(content)
+            draft.replace(path)
+        except OSError as error:
+            raise StoreError(f"{plain}: the upload cannot be stored ({error.strerror}).") from error
+        return path
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
@@ -154,8 +172,8 @@ class EngineStore:
     # ---- keeping house
 
     def size_bytes(self) -> int:
-        """Everything the store takes on disk, what was set aside included."""
-        return sum(folder_bytes(path) for path in (self._engines, self._damaged, self._work))
+        """Everything the store takes on disk, uploads and what was set aside included."""
+        return sum(folder_bytes(path) for path in (self._engines, self._damaged, self._work, self._uploads))
 
     def remove(self, engine: Engine) -> None:
         """Forget a stored engine."""
@@ -168,20 +186,22 @@ class EngineStore:
             raise StoreError(f"{engine.key[:8]} is being built at this moment; remove it afterwards.") from error
 
     def prune(self, max_bytes: int) -> tuple[Engine, ...]:
-        """Remove what is damaged or foreign, then the engines unused for longest, until at most max_bytes remain.
+        """Remove uploads and what is damaged or foreign, then the engines unused for longest, down to max_bytes.
 
         An engine that another process builds at this moment is left alone. Returns the removed ones.
         """
         self._sweep()
-        engines = self.engines()
-        for folder in set(self._engines.iterdir()) - {engine.folder for engine in engines}:
+        for folder in list(self._engines.iterdir()):
             with contextlib.suppress(Timeout), self.lock(folder.name).acquire(timeout=0):
-                self._set_aside(folder)
-        for folder in self._damaged.iterdir():
+                try:
+                    read_record(folder, self._secret)
+                except StoreError:
+                    self._set_aside(folder)
+        for folder in [*self._damaged.iterdir(), *self._uploads.iterdir()]:
             shutil.rmtree(folder, ignore_errors=True)
         removed = []
         size = self.size_bytes()
-        for engine in reversed(engines):
+        for engine in reversed(self.engines()):
             if size <= max_bytes:
                 break
             with contextlib.suppress(Timeout), self.lock(engine.key).acquire(timeout=0):
@@ -213,34 +233,31 @@ class EngineStore:
     def _read_secret(self) -> bytes:
         """The key that seals this store's records, made once; only its owner can read it."""
         path = self.folder / "secret"
-        if path.exists() and path.stat().st_size != _SECRET_BYTES:
-            path.unlink(missing_ok=True)  # damaged: its engines count as foreign and are built again
-        if not path.exists():
-            draft = self.folder / f"secret.{secrets.token_hex(8)}"
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(_SECRET_BYTES))
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)  # the first process wins
-            draft.unlink()
-        return path.read_bytes()
+        with FileLock(self._locks / "secret.lock"):
+            secret = path.read_bytes() if path.exists() else b""
+            if len(secret) != _SECRET_BYTES:  # damaged: the engines it sealed count as foreign and are built again
+                secret = secrets.token_bytes(_SECRET_BYTES)
+                draft = path.with_suffix(".part")
+                draft.unlink(missing_ok=True)
+                with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(secret)
+                draft.replace(path)
+        return secret
+
+
+_WORDS = {"keep_io_types": "keeping the types of inputs and outputs", "workspace_bytes": "workspace"}
+_WORDS_ALONE = {"model": "the model's content", "cpu_features": "the processor's abilities", "format": "its format"}
 
 
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs, in words; an ingredient that only one has comes with a difference named anyway."""
+    old, new = ({**recipe, **recipe["ingredients"]} for recipe in (stored, wanted))
     parts = []
-    if stored["model"] != wanted["model"]:
-        parts.append("the model's content")
-    old, new = (_flat(recipe) for recipe in (stored, wanted))
-    for name in sorted(old.keys() & new.keys()):  # an ingredient of one only comes with a difference named anyway
-        if old.get(name) != new.get(name):
-            parts.append(f"{name.replace('_', ' ')} ({_text(old.get(name))} stored, {_text(new.get(name))} wanted)")
+    for name in sorted((old.keys() & new.keys()) - {"ingredients"}):
+        if old[name] != new[name]:
+            values = f" ({_text(old[name])} stored, {_text(new[name])} wanted)"
+            parts.append(_WORDS_ALONE.get(name) or _WORDS.get(name, name) + values)
     return parts
-
-
-def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **{name: value for name, value in recipe.items() if name not in (*_INNER, "model")},
-        **recipe["ingredients"],
-    }
 
 
 def _text(value: Any) -> str:

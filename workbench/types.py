@@ -103,7 +103,7 @@ class Support:
     """What a back end can do on this machine. A reason is a sentence for the user, and empty where the answer is yes.
 
     precisions: those it can fulfil, with the reason for every other one in `precision_reasons`.
-    targets: what may stand in BuildConfig.targets.
+    targets: what may stand in BuildConfig.targets. takes_any_shape: profiles have no effect.
     """
 
     backend: str
@@ -117,6 +117,7 @@ class Support:
     precision_reasons: Mapping[str, str] | None = None
     targets: tuple[str, ...] = ()
     default_targets: tuple[str, ...] = ()
+    takes_any_shape: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from workbench import (
     build,
     check_support,
     edit,
-    fix_dimension,
     load_model,
-    rename_dimension,
+    set_dimension,
     set_input_dimension,
 )
 from workbench.errors import ModelError
@@ -222,13 +221,13 @@ def test_a_linked_model_finds_its_weights_beside_the_link(external: Path, tmp_pa
 
 
 def test_fixing_a_dimension_by_name_fixes_it_everywhere(fashion_cnn: Model) -> None:
-    fixed = fix_dimension(fashion_cnn, "batch", 4)
+    fixed = set_dimension(fashion_cnn, "batch", 4)
     assert shapes(fixed) == ["image: float32[4, 1, 28, 28]", "logits: float32[4, 10]"]
     assert fixed.edits == ("batch=4",)
 
 
 def test_renaming_a_dimension_renames_it_everywhere(fashion_cnn: Model) -> None:
-    assert shapes(rename_dimension(fashion_cnn, "batch", "n")) == [
+    assert shapes(set_dimension(fashion_cnn, "batch", "n")) == [
         "image: float32[n, 1, 28, 28]",
         "logits: float32[n, 10]",
     ]

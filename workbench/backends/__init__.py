@@ -86,7 +86,7 @@ def check_precision(support: Support, model: Model, config: BuildConfig) -> None
     if reason is None:
         raise ConfigError(f"there is no precision {config.precision!r}; choose one of {', '.join(support.precisions)}.")
     if config.precision == "int8" and model.is_quantized:
-        reason = "this model brings its own scales (Q/DQ nodes): build it as fp32 or fp16 and they are used."
+        reason = "this model brings its ranges along (Q/DQ nodes): build it as fp32 and they are used."
     raise ConfigError(f"{support.backend} cannot build {config.precision}: {reason}")
 
 

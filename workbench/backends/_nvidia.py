@@ -1,7 +1,6 @@
 """What TensorRT and TensorRT-RTX share: parse, build, read plans. Alone in knowing the releases apart.
 
-`trt` is the module of one of them, handed in by the back end. Everything here runs in the build's child process, but
-for `read_plan_header`.
+`trt` is the module of one of them, handed in by the back end. Everything here runs in the build's child process.
 """
 
 from __future__ import annotations
@@ -76,11 +75,6 @@ def read_plan_header(path: Path) -> PlanHeader | None:
     (mask,) = struct.unpack_from("<I", head, 0x20)
     targets = tuple(name for bit, name in enumerate(_RTX_TARGET_BITS) if mask >> bit & 1) if backend == "rtx" else ()
     return PlanHeader(backend, ".".join(str(part) for part in head[0x18:0x1C]), targets)
-
-
-def target_names(trt: ModuleType) -> tuple[str, ...]:
-    """The compute capabilities one can build for without such a GPU: ('sm75', ...)."""
-    return tuple(name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM"))
 
 
 _SEVERITIES = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "verbose"}

@@ -19,10 +19,10 @@ from onnx import NodeProto
 
 from workbench import precision
 from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_precision, check_targets
-from workbench.errors import BackendError, BuildError, FeedError
+from workbench.errors import BackendError, BuildError, ConfigError, FeedError
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import cpu_features, this_machine, usable_cores
-from workbench.model import Model, operator
+from workbench.model import LARGE_BYTES, Model, operator
 from workbench.profiles import check_profile
 from workbench.types import (
     BuildConfig,
@@ -40,7 +40,6 @@ from workbench.types import (
 PLAN = "model.onnx"
 _WEIGHTS = "model.onnx.data"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_LARGE = 1 << 30
 _NO_TF32 = "tf32 is a mode of NVIDIA GPUs, and ONNX Runtime's CUDA provider is not installed; choose fp32."
 _NO_BF16 = "ONNX Runtime has next to no bf16 operators; choose fp16, or the back end rtx."
 
@@ -62,6 +61,7 @@ def support() -> Support:
         precision_reasons=reasons if cuda else {**reasons, "tf32": _NO_TF32},
         targets=targets,
         default_targets=("cpu",),
+        takes_any_shape=True,
     )
 
 
@@ -72,12 +72,21 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     check_targets(here, config)
     for profile in config.profiles:
         check_profile(model.inputs, profile)
-    targets = config.targets or (("cuda",) if config.precision == "tf32" else ("cpu",))
-    return replace(config, targets=targets, profiles=(), workspace_bytes=None)
+    if len(config.targets) > 1:
+        raise ConfigError(f"onnxruntime builds for one target: choose one of {', '.join(here.targets)}.")
+    return replace(
+        config,
+        targets=config.targets or (("cuda",) if config.precision == "tf32" else ("cpu",)),
+        profiles=(),
+        workspace_bytes=None,
+        keep_io_types=config.keep_io_types or config.precision not in precision.CONVERTED,
+    )
 
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:
-    return {"release": version_of_runtime(), "cpu": this_machine().cpu, "cpu_features": _digest(cpu_features())}
+    machine = this_machine()
+    gpus = {"gpus": [gpu.name for gpu in machine.gpus]} if "cuda" in config.targets else {}
+    return {"release": version_of_runtime(), "cpu": machine.cpu, "cpu_features": _digest(cpu_features()), **gpus}
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
@@ -93,16 +102,11 @@ def check(model: Model, listener: Listener = ignore) -> ModelSupport:
 def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
     runtime = _runtime()
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        source = model
-        if config.precision in precision.CONVERTED:
-            phase = f"Converting the model to {config.precision}"
-            listener(Progress(phase, 0, 1))
-            source = precision.convert(model, config.precision, Path(work), keep_io_types=config.keep_io_types)
-            listener(Progress(phase, 1, 1))
+        source = precision.converted(model, config, Path(work), listener)
         options = runtime.SessionOptions()
         options.log_severity_level = 1
         options.optimized_model_filepath = str(folder / PLAN)
-        if _size(source) > _LARGE:
+        if source.external_files or source.proto.ByteSize() > LARGE_BYTES:  # else the plan points at the model's files
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
             options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         listener(Progress("Optimizing the graph for this machine", 0, None))
@@ -224,10 +228,6 @@ def _providers(config: BuildConfig) -> list[Any]:
     tf32 = str(int(config.precision == "tf32"))
     names = dict.fromkeys((*config.targets, "cpu"))
     return [(_PROVIDERS[name], {"use_tf32": tf32} if name == "cuda" else {}) for name in names]
-
-
-def _size(model: Model) -> int:
-    return model.proto.ByteSize() + sum(path.stat().st_size for path in model.external_files)
 
 
 def _spec(item: Any) -> TensorSpec:

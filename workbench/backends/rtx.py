@@ -15,12 +15,12 @@ from typing import Any
 
 from workbench import precision
 from workbench.backends import INT8_NEEDS_CALIBRATION, Session, _nvidia, check_precision, check_targets
-from workbench.errors import BackendError, ConfigError
+from workbench.errors import BackendError, BuildError, ConfigError
 from workbench.layers import LayerInfo
 from workbench.machine import Machine, this_machine
 from workbench.model import Model
 from workbench.profiles import check_profile, default_profile
-from workbench.types import BuildConfig, Listener, ModelSupport, Progress, Support, ignore
+from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Support, ignore
 
 PLAN = "engine.plan"
 PORTABLE = ("sm80", "sm86", "sm89", "sm120", "sm121")
@@ -61,9 +61,13 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     targets = tuple(name for name in _TARGETS if name in config.targets) or PORTABLE
     for profile in config.profiles:
         check_profile(model.inputs, profile)
-    if not any(spec.open_axes for spec in model.inputs):
-        return replace(config, targets=targets, profiles=())
-    return replace(config, targets=targets, profiles=config.profiles or (default_profile(model.inputs),))
+    has_open_axes = any(spec.open_axes for spec in model.inputs)
+    return replace(
+        config,
+        targets=targets,
+        profiles=(config.profiles or (default_profile(model.inputs),)) if has_open_axes else (),
+        keep_io_types=config.keep_io_types or config.precision not in precision.CONVERTED,
+    )
 
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:
@@ -79,12 +83,13 @@ def check(model: Model, listener: Listener = ignore) -> ModelSupport:
 def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
     targets = () if config.targets == PORTABLE else config.targets  # RTX's own default set, in one smaller plan
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        if config.precision in precision.CONVERTED:
-            phase = f"Converting the model to {config.precision}"
-            listener(Progress(phase, 0, 1))
-            model = precision.convert(model, config.precision, Path(work), keep_io_types=config.keep_io_types)
-            listener(Progress(phase, 1, 1))
-        return _nvidia.build_plan(_module(), model, replace(config, targets=targets), folder / PLAN, listener)
+        source = precision.converted(model, config, Path(work), listener)
+        layers = _nvidia.build_plan(_module(), source, replace(config, targets=targets), folder / PLAN, listener)
+    header = _nvidia.read_plan_header(folder / PLAN)
+    if header is None or header.backend != "rtx" or not set(config.targets) <= set(header.targets):
+        raise BuildError(f"the plan is not the one that was asked for: its header says {header}")
+    listener(LogLine("info", f"Plan of TensorRT-RTX {header.release} for {', '.join(header.targets)}"))
+    return layers
 
 
 def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as widgets
 
+from workbench.engine import read_layers
 from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.types import SEVERITIES
@@ -63,10 +63,8 @@ class EngineBuilder(widgets.VBox):
         if state.busy:
             doing = {BUILDING: "Building", TIMING: "Timing"}[state.status]
             self._verdict.value = f"<span role='status'>{doing} … {state.elapsed_s:.1f} s</span>"
-        elif state.model is None or problem:
-            self._verdict.value = render.mistake(problem if state.model else "")
         else:
-            self._verdict.value = ""
+            self._verdict.value = render.mistake(problem) if state.model else ""
 
 
 class _Progress:
@@ -124,7 +122,10 @@ class _Result:
         self.copy_code, self.copy_path = CopyButton(label="Copy the code"), CopyButton(label="Copy the path")
         self.steps = widgets.HBox([self.time_button, self.copy_code, self.copy_path])
         self.steps.add_class("wb-actions")
-        self.box = widgets.VBox([self.card, self.steps, self.measurement])
+        self.table = widgets.HTML()
+        self.layers = Fold("Layers", self.table)
+        self.layers.on_toggle(self._show_layers)
+        self.box = widgets.VBox([self.card, self.steps, self.layers, self.measurement])
         state.observe(lambda change: self._show(), ["built", "error", "status", "measurement"])
         self._show()
 
@@ -134,7 +135,8 @@ class _Result:
         if state.error is not None:
             parts.append(render.error_card(state.error))
         self.card.value = "".join(parts)
-        self.steps.layout.display = "" if state.built else "none"
+        self.steps.layout.display = self.layers.layout.display = "" if state.built else "none"
+        self._show_layers()
         if state.built:
             self.time_button.disabled = state.busy
             self.time_button.description = f"Time it: {state.timed_engine}"
@@ -146,6 +148,11 @@ class _Result:
             elsewhere = not state.measured_on.startswith(built_on)
             note = f"The {built_on} engine cannot run here; this is the same model elsewhere." if elsewhere else ""
             self.measurement.value = render.measurement_card(state.measurement, state.measured_on, note)
+
+    def _show_layers(self) -> None:
+        """Read only while open: a large network has thousands."""
+        built = self.state.built
+        self.table.value = render.layer_table(read_layers(built.engine)) if built and self.layers.is_open else ""
 
 
 class _Code:
@@ -165,7 +172,7 @@ class _Code:
         state.observe(lambda change: self._show(), names)
         self._show()
 
-    def _show(self, *_: Any) -> None:
+    def _show(self) -> None:
         code = self.state.code().get(self.kind.value, "")
         self.copy.text = code
         self.text.value = render.code_block(code)

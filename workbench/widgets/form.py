@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+from traitlets import link
 
 from workbench.profiles import BOUNDS, OpenDimension, open_dimensions
 from workbench.widgets import render
@@ -118,12 +119,13 @@ class ShapeTable:
         self.box = row("Shapes", self.rows, self.note)
         self.problems: dict[str, widgets.HTML] = {}
         self.lines: dict[str, widgets.HBox] = {}
+        self.fields: dict[str, list[widgets.Text]] = {}
         state.observe(lambda change: self._build(), "model")
         state.observe(lambda change: self._show(), ["bounds", "backend"])
         self._build()
 
     def _build(self) -> None:
-        self.problems, self.lines = {}, {}
+        self.problems, self.lines, self.fields = {}, {}, {}
         dims = open_dimensions(self.state.model.inputs) if self.state.model else ()
         heads = (widgets.HTML(f"<div class='wb-head'>{bound}</div>") for bound in BOUNDS)
         head = widgets.HBox([widgets.HTML(), *heads, widgets.HTML()])
@@ -135,9 +137,7 @@ class ShapeTable:
         where = ", ".join(f"{name}[{axis}]" for name, axis in dim.places)
         if len({name for name, _ in dim.places}) < len(dim.places):
             where += ": one size, as they share the name"
-        title = widgets.HTML(
-            f"<div class='wb-dim'><b>{dim}</b> <span class='wb-quiet'>{where if dim.name else ''}</span></div>"
-        )
+        title = widgets.HTML(render.dimension(str(dim), where if dim.name else ""))
         fields = [
             widgets.Text(value=text, tooltip=f"{dim} {bound}")
             for bound, text in zip(BOUNDS, self.state.bounds[dim.key], strict=True)
@@ -145,6 +145,7 @@ class ShapeTable:
         for index, field in enumerate(fields):
             field.add_class("wb-number")
             field.observe(lambda change, index=index: self._typed(dim.key, index, change["new"]), "value")
+        self.fields[dim.key] = fields
         self.problems[dim.key] = widgets.HTML()
         line = widgets.HBox([title, *fields, self.problems[dim.key]])
         line.add_class("wb-shape")
@@ -160,7 +161,8 @@ class ShapeTable:
         wanted = bool(self.lines) and self.state.uses_profiles
         self.rows.layout.display = "" if wanted else "none"
         if not self.state.uses_profiles:
-            self.note.value = "<span class='wb-quiet'>ONNX Runtime takes any shape; nothing to choose.</span>"
+            title = self.state.support.title
+            self.note.value = f"<span class='wb-quiet'>{title} takes any shape; nothing to choose.</span>"
         elif self.state.model and not self.lines:
             self.note.value = "<span class='wb-quiet'>None: every dimension is fixed by the model.</span>"
         else:
@@ -171,6 +173,8 @@ class ShapeTable:
         for key, line in self.lines.items():
             self.problems[key].value = render.mistake(problems.get(key, ""))
             (line.add_class if key in problems else line.remove_class)("wb-wrong")
+            for field, text in zip(self.fields[key], self.state.bounds.get(key, ()), strict=False):
+                field.value = text
 
 
 class AdvancedOptions:
@@ -182,17 +186,15 @@ class AdvancedOptions:
         self.workspace_note = widgets.HTML()
         self.targets = widgets.HBox()
         self.targets.add_class("wb-controls")
-        self.keep = widgets.Checkbox(
-            value=state.keep_io_types, description="keep the model's types (float32)", indent=False
-        )
+        self.keep = widgets.Checkbox(description="keep the model's types (float32)", indent=False)
         self.fold = Fold(
             "Advanced options",
             row("Workspace", self.workspace, self.workspace_note),
             row("Targets", self.targets),
             row("I/O types", self.keep),
         )
-        self.workspace.observe(lambda change: setattr(state, "workspace", change["new"]), "value")
-        self.keep.observe(lambda change: setattr(state, "keep_io_types", change["new"]), "value")
+        link((state, "workspace"), (self.workspace, "value"))
+        link((state, "keep_io_types"), (self.keep, "value"))
         state.observe(lambda change: self._show(), "backend")
         state.observe(lambda change: self._check(), ["workspace", "backend"])
         self._show()
@@ -213,20 +215,20 @@ class AdvancedOptions:
     def _targets_changed(self) -> None:
         names = self.state.support.targets
         chosen = tuple(name for name, box in zip(names, self.targets.children, strict=True) if box.value)
-        self.state.targets = () if chosen == self.state.support.default_targets else chosen
+        self.state.targets = None if chosen == self.state.support.default_targets else chosen
 
     def _check(self) -> None:
         if not self.state.uses_profiles:
-            self.workspace_note.value = "<span class='wb-quiet'>has no effect on ONNX Runtime</span>"
+            self.workspace_note.value = f"<span class='wb-quiet'>has no effect on {self.state.support.title}</span>"
             return
         quiet = "<span class='wb-quiet'>the most scratch memory a layer may use: 512M, 1G</span>"
         self.workspace_note.value = render.mistake(self.state.workspace_problem()) or quiet
 
 
 def sample_models(start: Path | None = None) -> list[Path]:
-    """The models of data/models in this folder or the nearest one above it."""
+    """The models of data/models in this folder, the one above it, or the repository."""
     start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
+    for folder in (start, start.parent, Path(__file__).parents[2]):
         found = sorted(path.resolve() for path in (folder / "data" / "models").glob("*.onnx"))
         if found:
             return found
@@ -234,6 +236,6 @@ def sample_models(start: Path | None = None) -> list[Path]:
 
 
 def reuse_box(state: BuilderState) -> Any:
-    box = widgets.Checkbox(value=state.reuse, description="reuse a stored engine (use_static)", indent=False)
-    box.observe(lambda change: setattr(state, "reuse", change["new"]), "value")
+    box = widgets.Checkbox(description="reuse a stored engine (use_static)", indent=False)
+    link((state, "reuse"), (box, "value"))
     return box

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workbench.building import Built
 from workbench.errors import BuildError, Cancelled, WorkbenchError
+from workbench.layers import LayerInfo
 from workbench.machine import Machine
 from workbench.model import Model
 from workbench.timing import Measurement
@@ -37,6 +38,10 @@ def model_facts(model: Model) -> str:
         for spec in found
     )
     return f"<div>{' · '.join(facts)}</div><div class='wb-quiet'>{shown}{more}<br>{specs}</div>"
+
+
+def dimension(name: str, where: str) -> str:
+    return f"<div class='wb-dim'><b>{escape(name)}</b> <span class='wb-quiet'>{escape(where)}</span></div>"
 
 
 def mistake(text: str) -> str:
@@ -112,6 +117,19 @@ def result_card(built: Built) -> str:
         f"<p class='wb-quiet'>{escape(why)}</p>"
         f"<p class='wb-quiet'><code>{escape(str(engine.plan_path))}</code></p></div>"
     )
+
+
+def layer_table(layers: Sequence[LayerInfo]) -> str:
+    """Every layer with what it makes and the ONNX nodes it does the work of: the network after building."""
+    rows = []
+    for layer in layers:
+        made = "<br>".join(escape(f"{item.dtype} {'x'.join(map(str, item.shape))}") for item in layer.outputs)
+        nodes = " + ".join(layer.nodes) or "copy, shape computation or synchronization"
+        quiet = "" if layer.nodes else " class='wb-quiet'"
+        rows.append(f"<tr><td>{escape(layer.kind)}</td><td>{made}</td><td{quiet}>{escape(nodes)}</td></tr>")
+    head = "<tr><th>kind</th><th>output</th><th>ONNX nodes</th></tr>"
+    table = f"<table class='wb-table'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<div class='wb-layers'>{table}</div>"
 
 
 def measurement_card(measured: Measurement, measured_on: str, note: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import traceback
@@ -17,7 +16,7 @@ from workbench import backends, snippets
 from workbench.building import Built, build
 from workbench.dimensions import edit
 from workbench.engine import open_engine, read_log
-from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError, WorkbenchError
+from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError, StoreError, WorkbenchError
 from workbench.model import Model, load_model
 from workbench.profiles import opt_shapes
 from workbench.store import EngineStore
@@ -44,7 +43,7 @@ class BuilderState(HasTraits):
     precision = Unicode("fp32")
     bounds = Dict(help="open dimension's key -> (min, opt, max) as the user typed them")
     workspace = Unicode(help="'' for the back end's default, else '512M', '1G' or bytes")
-    targets = Tuple(help="empty for the back end's default")
+    targets: Any = Tuple(allow_none=True, default_value=None, help="None for the back end's default")
     keep_io_types = Bool(True)
     reuse = Bool(True)
 
@@ -85,19 +84,14 @@ class BuilderState(HasTraits):
                 self.model, self.model_error, self.bounds, self.model_path = None, str(error), {}, str(path)
 
     def upload(self, name: str, content: bytes) -> None:
-        """Keep an uploaded ONNX file in the store's folder and take it."""
-        plain = re.sub(r"[^\w.-]+", "_", Path(name).name).strip(".")[-80:] or "model.onnx"
-        path = (self.store or EngineStore()).folder / "uploads" / plain
+        """Keep an uploaded ONNX file in the store and take it."""
         try:
-            path.parent.mkdir(exist_ok=True)
-            draft = path.with_name(f".{plain}.part")
-            draft.write_bytes(content)
-            draft.replace(path)
-        except OSError as error:
-            self.model_error = f"{plain}: the upload cannot be stored ({error.strerror})."
+            path = (self.store or EngineStore()).keep_upload(name, content)
+        except StoreError as error:
+            self.model_error = str(error)
             return
         self.load(path)
-        self.model_error = self.model_error.replace(str(path), plain)
+        self.model_error = self.model_error.replace(str(path), path.name)
 
     def take(self, model: Model) -> None:
         """Take a model that is already loaded. Raises ConfigError while something runs."""
@@ -114,8 +108,8 @@ class BuilderState(HasTraits):
 
     @property
     def uses_profiles(self) -> bool:
-        """ONNX Runtime takes any shape; NVIDIA's builders want min, opt and max of every open dimension."""
-        return self.backend != "onnxruntime"
+        """NVIDIA's builders want min, opt and max of every open dimension."""
+        return not self.support.takes_any_shape
 
     def shape_problems(self) -> dict[str, str]:
         """What is wrong with the typed sizes, in words, by the open dimension's key."""
@@ -129,6 +123,8 @@ class BuilderState(HasTraits):
         if problems:
             key, text = next(iter(problems.items()))
             raise ShapeError(f"{key}: {text}.")
+        if self.targets == ():
+            raise ConfigError("choose at least one target (Advanced options).")
         profiles: tuple[OptimizationProfile, ...] = ()
         if self.model is not None and self.bounds and self.uses_profiles:
             profiles = (read_bounds(self.model.inputs, self.bounds),)
@@ -136,7 +132,7 @@ class BuilderState(HasTraits):
             precision=self.precision,
             profiles=profiles,
             workspace_bytes=parse_size(self.workspace) if self.workspace.strip() else None,
-            targets=self.targets,
+            targets=self.targets or (),
             keep_io_types=self.keep_io_types,
         )
 
@@ -174,7 +170,7 @@ class BuilderState(HasTraits):
         """Keep what the new back end can fulfil."""
         if self.precision not in self.support.precisions:
             self.precision = self.support.precisions[0]
-        self.targets = ()
+        self.targets = None
 
     # ---- building
 

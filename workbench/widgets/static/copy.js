@@ -1,7 +1,11 @@
-// The button of copy.py: puts the trait `text` on the clipboard and says so for a moment.
+// The button CopyButton of browser.py: puts the trait `text` on the clipboard and says so for a moment.
 async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = Object.assign(document.createElement("textarea"), { value: text }); // pages without https
+  try {
+    return await navigator.clipboard.writeText(text);
+  } catch {
+    // no https, or the browser refuses: the old way
+  }
+  const area = Object.assign(document.createElement("textarea"), { value: text });
   document.body.append(area);
   area.select();
   document.execCommand("copy");

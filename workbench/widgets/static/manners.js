@@ -16,9 +16,12 @@ function improve(root) {
 
 function render({ el }) {
   let observer;
-  const frame = requestAnimationFrame(function attach() {
+  let frame = requestAnimationFrame(function attach() {
     const root = el.closest(".wb");
-    if (!root) return requestAnimationFrame(attach);
+    if (!root) {
+      frame = requestAnimationFrame(attach);
+      return;
+    }
     observer = new MutationObserver(() => improve(root));
     observer.observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ["class"] });
     improve(root);
