@@ -115,20 +115,23 @@ def read_record(folder: Path, secret: bytes, *, trust: bool = False) -> Engine:
     try:
         data = json.loads((folder / RECORD).read_text())
         body, seal = data["engine"], str(data["seal"])
-        engine = Engine(folder=folder, **body)
-        _ = engine.config, engine.backend, engine.release
-        missing = {engine.plan, LAYERS, LOG} - set(engine.files)
-        elsewhere = [name for name in engine.files if name != Path(name).name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: holds no readable engine record ({error}); build the engine again.") from error
-    if missing or elsewhere:
-        names = ", ".join(sorted(missing) or elsewhere)
-        raise StoreError(f"{folder}: its record vouches for no {names}; build the engine again.")
     if not trust and not hmac.compare_digest(_seal(body, secret).encode(), seal.encode()):
         raise UntrustedEngine(
             f"{folder}: this store did not build the engine, or its record was changed. A plan is executable code: "
             "build it here, or pass trust=True (--trust) if you know where it comes from."
         )
+    try:
+        engine = Engine(folder=folder, **body)
+        _ = engine.config, engine.backend, engine.release
+        missing = {engine.plan, LAYERS, LOG} - set(engine.files)
+        elsewhere = [name for name in engine.files if name != Path(name).name]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{folder}: its record lacks or garbles {error}; build the engine again.") from error
+    if missing or elsewhere:
+        names = ", ".join(sorted(missing) or elsewhere)
+        raise StoreError(f"{folder}: its record vouches for no {names}; build the engine again.")
     return engine
 
 

@@ -52,7 +52,7 @@ _TRTEXEC_FLAGS = {
     "fp32": ["--noTF32"],
     "fp16": ["--fp16", "--noTF32"],
     "bf16": ["--bf16", "--noTF32"],
-    "int8": ["--int8"],
+    "int8": ["--int8", "--noTF32"],
 }
 
 

@@ -174,7 +174,7 @@ def test_why_missed_names_targets_and_workspace(store: EngineStore, model: Model
     build(model, BuildConfig(targets=("sm89",)), "rtx", store=store)
     text = why(store, model, BuildConfig(targets=("sm86", "sm89"), workspace_bytes=1 << 28), "rtx")
     assert "targets (sm89 stored, sm86+sm89 wanted)" in text
-    assert "workspace bytes (none stored, 268435456 wanted)" in text
+    assert "workspace (none stored, 268435456 wanted)" in text
 
 
 @pytest.mark.rtx

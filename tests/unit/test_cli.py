@@ -1,6 +1,7 @@
 """The command line: JSON for programs, sentences for people, exit status 0, 1 (failure) or 2 (user's mistake)."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -302,3 +303,34 @@ def test_a_comparison_without_finite_numbers_is_still_json(run: Run, tmp_path: P
     graph = "(float[4] x) => (float[4] y) { [none] z = Sub(x, x) [division] y = Div(x, z) }"
     (output,) = run.json("compare", save(tmp_path / "net.onnx", graph), "--iterations", 1)["outputs"]
     assert output["relative"] is None
+
+
+def test_build_puts_a_copy_of_the_plan_where_it_is_wanted(run: Run, tmp_path: Path) -> None:
+    wanted = tmp_path / "deploy" / "model.plan"
+    built = run.json("build", NET, *ORT, "--output", wanted)
+    assert built["engine"] == str(wanted)
+    assert wanted.stat().st_size == built["plan_bytes"]
+    assert [path.name for path in wanted.parent.iterdir()] == ["model.plan"]
+
+
+def test_engines_lists_the_layers_of_one_engine(run: Run) -> None:
+    built = run.json("build", NET, *ORT)
+    layers = run.json("engines", "--layers", built["key"][:8])["layers"]
+    assert len(layers) == built["layers"]
+    assert {name for layer in layers for name in layer["nodes"]} >= {"/stem/conv/Conv", "/classifier/Gemm"}
+
+
+def test_compare_fails_where_outputs_differ_by_more_than_is_allowed(run: Run) -> None:
+    assert run("compare", NET, "--max-relative", "0.5")[0] == 0
+    status, out, err = run("compare", NET, "--max-relative", "1e-9")
+    assert (status, out) == (1, "") and "output logits of onnxruntime:fp16 differs by" in err
+
+
+def test_bench_refuses_options_of_a_build_for_an_engine_that_is_built(run: Run) -> None:
+    key = run.json("build", NET, *ORT)["key"]
+    status, _, err = run("bench", "--engine", key, "--precision", "fp16")
+    assert status == 2 and "an engine is built already" in err
+
+
+def test_version(run: Run) -> None:
+    assert re.fullmatch(r"workbench \d+\.\d+\.\d+\n", run("--version")[1])

@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from helpers_building import PATIENCE_S, folders_left, small, start_python, wait_until
+from onnx import numpy_helper
 
 from workbench.building import WAITING, Built, build
 from workbench.engine import open_engine, verify
-from workbench.errors import StoreError
-from workbench.model import Model
+from workbench.errors import StoreError, WorkbenchError
+from workbench.model import Model, load_model
 from workbench.store import EngineStore
 from workbench.types import LogLine, Progress
 
@@ -223,3 +225,55 @@ def test_an_open_engine_runs_on_although_it_is_pruned(store: EngineStore, model:
         assert session.run({"x": np.zeros((1, 3, 8, 8), np.float32)})["y"].shape == (1, 4, 8, 8)
     with pytest.raises(StoreError, match="missing"):
         open_engine(engine)
+
+
+def test_weights_that_change_while_a_build_waits_for_its_turn_never_get_the_old_key(
+    store: EngineStore, tmp_path: Path
+) -> None:
+    """The key was made from the old weights; an engine of the new ones must not lie under it."""
+    path = tmp_path / "m.onnx"
+    graph = '<ir_version: 8, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = MatMul (x, w) }'
+    proto = onnx.parser.parse_model(graph)
+    proto.graph.initializer.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"))
+    onnx.save(proto, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    model = load_model(path)
+    waiting = threading.Event()
+    failures: list[BaseException] = []
+
+    def listener(event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and event.phase == WAITING:
+            waiting.set()
+
+    def ask() -> None:
+        try:
+            build(model, None, "onnxruntime", store=store, listener=listener)
+        except WorkbenchError as error:
+            failures.append(error)
+
+    key = build(model, None, "onnxruntime", store=store).engine.key
+    store.remove(store.by_prefix(key))
+    with store.lock(key):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert waiting.wait(PATIENCE_S)
+        (tmp_path / "m.data").write_bytes((np.eye(4, dtype=np.float32) * 2).tobytes())
+    thread.join(PATIENCE_S)
+    assert "changed meanwhile" in str(failures[0])
+    assert store.engines() == ()
+
+
+def test_prune_leaves_an_engine_alone_that_is_added_meanwhile(store: EngineStore, tmp_path: Path) -> None:
+    models = [small(tmp_path / f"{index}.onnx", seed=index) for index in range(6)]
+    stop = threading.Event()
+
+    def prune() -> None:
+        while not stop.is_set():
+            store.prune(10**12)
+
+    thread = threading.Thread(target=prune)
+    thread.start()
+    for model in models:
+        build(model, None, "onnxruntime", store=store)
+    stop.set()
+    thread.join(PATIENCE_S)
+    assert len(store.engines()) == len(models)

@@ -1,17 +1,20 @@
 """ONNX Runtime as a back end: the engine is the optimized model, and it computes the same."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import psutil
 import pytest
 from models import FASHION_CNN, FOREIGN, OCR_CLS, OCR_DET, RELU, save
+from onnx import numpy_helper
 
-from workbench import BuildConfig, Model, default_profile, load_model
+from workbench import BuildConfig, Model, build, default_profile, load_model, open_engine
 from workbench.backends import Session
 from workbench.backends import onnxruntime as backend
 from workbench.errors import BackendError, BuildError, ConfigError, FeedError
@@ -208,3 +211,19 @@ def test_a_plan_that_is_damaged_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / backend.PLAN).write_bytes(b"no model")
     with pytest.raises(BackendError, match="ONNX Runtime cannot open it"):
         backend.open(tmp_path / backend.PLAN, BuildConfig(targets=("cpu",)))
+
+
+def test_an_engine_of_a_model_with_external_data_stands_on_its_own(tmp_path: Path) -> None:
+    """Small weights too: the plan must not point back at the model's folder."""
+    weight = numpy_helper.from_array(np.eye(4, dtype=np.float32) * 3, "w")
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4] x) => (float[n, 4] y) { y = MatMul (x, w) }'
+    )
+    proto.graph.initializer.append(weight)
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "m.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    engine = build(load_model(path), BuildConfig(), "onnxruntime").engine
+    shutil.rmtree(path.parent)
+    with open_engine(engine) as session:
+        assert session.run({"x": np.ones((2, 4), np.float32)})["y"].tolist() == [[3.0] * 4] * 2

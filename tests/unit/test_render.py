@@ -15,6 +15,7 @@ from onnx import helper
 from workbench import backends
 from workbench.building import Built, build
 from workbench.errors import BuildError, Cancelled, ShapeError, WorkbenchError
+from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import Gpu, this_machine
 from workbench.model import Model, load_model
 from workbench.store import EngineStore
@@ -258,3 +259,15 @@ def test_one_node_is_not_one_nodes(tmp_path: Path) -> None:
 
 def test_the_style_is_one_closed_element() -> None:
     assert render.STYLE.startswith("<style>") and render.STYLE.count("</style>") == 1
+
+
+def test_a_dimension_of_a_foreign_model_cannot_write_into_the_page() -> None:
+    assert "<img" not in render.dimension(EVIL, EVIL)
+
+
+def test_the_layer_table_names_what_each_layer_does() -> None:
+    made = LayerTensor("t", (1, 8), "Half")
+    html = render.layer_table(
+        [LayerInfo("l0", "kgen", (), (made,), "", ("a", EVIL)), LayerInfo("l1", "wait", (), (), "", ())]
+    )
+    assert "<img" not in html and "Half 1x8" in html and "a + " in html and html.count("<tr>") == 3

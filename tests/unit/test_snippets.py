@@ -84,7 +84,8 @@ def test_trtexec_gets_precision_shapes_and_workspace(fashion_cnn: Model) -> None
     assert {"--maxShapes=image:8x1x28x28", "--memPoolSize=workspace:1024M"} < set(words)
 
 
-FLAGS = {"fp32": {"--noTF32"}, "tf32": set(), "fp16": {"--fp16"}, "bf16": {"--bf16"}, "int8": {"--int8"}}
+FLAGS = {"fp32": {"--noTF32"}, "tf32": set(), "fp16": {"--fp16", "--noTF32"}}
+FLAGS |= {"bf16": {"--bf16", "--noTF32"}, "int8": {"--int8", "--noTF32"}}
 
 
 @pytest.mark.parametrize("precision", FLAGS)

@@ -110,7 +110,7 @@ def test_an_upload_lies_in_the_stores_folder_whatever_it_is_called(
 ) -> None:
     before = {item for item in tmp_path.rglob("*") if home not in item.parents}
     state.upload(name, path.read_bytes())
-    assert state.model is not None and state.model.path.parent == home / "uploads"
+    assert state.model is not None and state.model.path.parent.parent == home / "uploads"
     assert len(list((home / "uploads").iterdir())) == 1
     assert {item for item in tmp_path.rglob("*") if home not in item.parents} - {home} == before - {home}
 
@@ -120,7 +120,7 @@ def test_an_upload_whose_name_cannot_be_a_file_is_taken_under_another_or_refused
     state: BuilderState, path: Path, home: Path, name: str
 ) -> None:
     state.upload(name, path.read_bytes())
-    assert state.model_error or (state.model is not None and state.model.path.parent == home / "uploads")
+    assert state.model_error or (state.model is not None and state.model.path.parent.parent == home / "uploads")
 
 
 def test_an_upload_that_is_no_model_says_so_and_the_next_one_is_taken(state: BuilderState, path: Path) -> None:
@@ -209,7 +209,7 @@ def test_another_back_end_keeps_the_precision_it_knows_and_resets_the_others(sta
     ready(state, path, "rtx")
     state.precision, state.targets = "fp16", ("sm89",)
     state.backend = "onnxruntime"
-    assert (state.precision, state.targets) == ("fp16", ())
+    assert (state.precision, state.targets) == ("fp16", None)
     state.backend = "rtx"
     assert state.precision == "fp16"
     state.precision = "bf16"
@@ -541,3 +541,32 @@ def test_the_log_can_be_read_while_a_build_writes_it(state: BuilderState, tmp_pa
 def test_the_error_of_a_wrong_form_is_a_config_error(state: BuilderState) -> None:
     state.start()
     assert state.status == FAILED and isinstance(state.error, ConfigError) and state.job is None
+
+
+def test_targets_of_which_none_is_chosen_are_a_mistake(state: BuilderState, path: Path) -> None:
+    ready(state, path).targets = ()
+    assert "choose at least one target" in state.problem()
+    state.targets = None
+    assert state.problem() == ""
+
+
+def test_two_uploads_of_one_name_are_two_models(state: BuilderState, path: Path, tmp_path: Path) -> None:
+    other = small(tmp_path / "other.onnx", seed=7).path
+    state.upload("model.onnx", path.read_bytes())
+    first = state.model
+    state.upload("model.onnx", other.read_bytes())
+    assert first is not None and state.model is not None
+    assert first.path != state.model.path and first.path.read_bytes() == path.read_bytes()
+
+
+def test_a_model_exported_again_is_read_again(state: BuilderState, tmp_path: Path) -> None:
+    path = small(tmp_path / "m.onnx", seed=1, batch="n").path
+    ready(state, path, "onnxruntime").start()
+    first = finished(state).built
+    state.bounds = {"n": ("1", "2", "3")}
+    small(path, seed=2, batch="n")
+    state.start()
+    second = finished(state).built
+    assert first is not None and second is not None and not second.reused
+    assert first.engine.recipe["model"] != second.engine.recipe["model"]
+    assert state.bounds == {"n": ("1", "2", "3")}, "what was typed stays"

@@ -23,6 +23,10 @@ class Job:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def running(self) -> bool:
+        return not self._ended.is_set()
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until the work has ended and was shown; False if it did not within timeout_s."""
         for thread in self._threads:
