@@ -17,7 +17,7 @@ help:
 	@echo 'The first call makes $(VENV) with a Python from 3.10 to 3.13 (PYTHON=/path/to/python chooses it): one minute, 1 GB.'
 
 lab: $(VENV)/.runtime
-	@PATH='$(CURDIR)/$(VENV)/bin':"$$PATH" exec $(python) -m jupyterlab --ip=127.0.0.1 --port=$(PORT) \
+	@ORT_DISABLE_TELEMETRY=1 PATH='$(CURDIR)/$(VENV)/bin':"$$PATH" exec $(python) -m jupyterlab --ip=127.0.0.1 --port=$(PORT) --ServerApp.port_retries=0 \
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
@@ -36,11 +36,13 @@ clean:
 # A stamp is touched only after its whole install, so an interrupted one is taken up again.
 $(VENV)/.runtime: pyproject.toml requirements.lock scripts/overrides.json
 	scripts/make_venv.sh $(VENV) $(PYTHON)
-	$(python) -m pip install --disable-pip-version-check -r requirements.lock
-	$(python) -m pip install --disable-pip-version-check --no-deps --editable .
+	@echo 'Installing what requirements.lock pins into $(VENV); this takes about a minute.'
+	@$(python) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(python) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	mkdir -p $(VENV)/share/jupyter/lab/settings && cp scripts/overrides.json $(VENV)/share/jupyter/lab/settings/
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
-	$(python) -m pip install --disable-pip-version-check -r requirements-dev.lock
+	@echo 'Installing what the tests need.'
+	@$(python) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@

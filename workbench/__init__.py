@@ -4,6 +4,11 @@ model = load_model("data/models/fashion_cnn.onnx")
 built = build(model, BuildConfig(profiles=(default_profile(model.inputs),)))
 """
 
+import os
+
+# ONNX Runtime starts its telemetry while it is imported; this must stand before, here and in the child processes.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from workbench.backends import available
 from workbench.building import Built, build, check_support
 from workbench.dimensions import edit, set_dimension, set_input_dimension

@@ -83,6 +83,8 @@ def build(
     store = store or EngineStore()
     cancel = cancel or threading.Event()
     order = _order(model, config or BuildConfig(), backend or backends.default_backend(), listener, cancel)
+    if not store.writable:
+        return _from_read_only(store, order, start)
     with _patiently(store, order.key, listener, cancel):
         lookup = store.find(order.key)
         if reuse and lookup.engine:
@@ -97,6 +99,14 @@ def build(
             what = f"{store.folder}: the engine cannot be written ({error.strerror})"
             raise StoreError(f"{what}; free some space, or set WORKBENCH_HOME to another folder.") from error
     return Built(engine, False, missed, time.monotonic() - start)
+
+
+def _from_read_only(store: EngineStore, order: _Order, start: float) -> Built:
+    lookup = store.find(order.key)
+    if lookup.engine is None:
+        what = lookup.damage or store.why_missed(order.recipe, order.model.name)
+        raise StoreError(f"{store.folder} cannot be written, and {what}; set WORKBENCH_HOME to a folder you own.")
+    return Built(lookup.engine, True, None, time.monotonic() - start)
 
 
 def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, cancel: threading.Event) -> _Order:

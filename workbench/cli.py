@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="workbench", description="From an ONNX model to a fast, trusted NVIDIA engine."
+        prog="workbench",
+        description="From an ONNX model to a fast, trusted NVIDIA engine.",
+        epilog="Engines are kept in your cache folder, or where WORKBENCH_HOME says. "
+        "Exit status: 0 well, 1 a failure, 2 a mistake of yours, 130 stopped.",
     )
     parser.add_argument("--version", action="version", version=f"workbench {version('tensorrt-workbench')}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -69,8 +72,10 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = command("compare", commands.compare, "outputs and latency of one model on two back ends or precisions")
     _model_options(compare)
-    compare.add_argument("reference", nargs="?", default="onnxruntime:fp32", metavar="BACKEND:PRECISION")
-    compare.add_argument("other", nargs="?", default="onnxruntime:fp16", metavar="BACKEND:PRECISION")
+    compare.add_argument(
+        "engines", nargs="*", metavar="BACKEND:PRECISION",
+        help="reference and other; one alone is compared with fp32 (default: onnxruntime:fp32 onnxruntime:fp16)",
+    )  # fmt: skip
     _shape_option(compare)
     _run_options(compare, iterations=20)
     compare.add_argument("--max-relative", type=float, metavar="X", help="exit 1 if an output differs by more, as 0.01")
@@ -92,8 +97,9 @@ def _model_options(parser: argparse.ArgumentParser, nargs: str | None = None) ->
 
 def _shape_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--shapes", action="append", nargs="+", default=[], metavar="INPUT:MIN,OPT,MAX",
-        help="one optimization profile, such as image:1x3x64x64,4x3x224x224,8x3x640x640; repeat for further profiles",
+        "--shapes", action="append", default=[], metavar="INPUT:MIN,OPT,MAX",
+        help="such as image:1x3x64x64,4x3x224x224,8x3x640x640; once for every input with open dimensions; "
+        "an input given again starts another optimization profile",
     )  # fmt: skip
 
 
@@ -104,8 +110,8 @@ def _run_options(parser: argparse.ArgumentParser, iterations: int) -> None:
 
 
 def _build_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", help="rtx or onnxruntime (default: the first that fits)")
-    parser.add_argument("--precision", help=f"one of {', '.join(PRECISIONS)} (default fp32)")
+    parser.add_argument("--backend", type=str.lower, help="rtx or onnxruntime (default: the first that can do it here)")
+    parser.add_argument("--precision", type=str.lower, help=f"one of {', '.join(PRECISIONS)} (default fp32)")
     _shape_option(parser)
     parser.add_argument("--workspace", type=_size, metavar="SIZE", help="most memory a layer may use, such as 1G")
     parser.add_argument("--targets", default="", help="GPUs to build for, such as sm86,sm89 (default: a portable set)")

@@ -22,9 +22,9 @@ from workbench.errors import AccuracyError, BackendError, ConfigError, FeedError
 from workbench.layers import layers_to_json
 from workbench.machine import this_machine, usable_cores
 from workbench.model import Model, load_model
-from workbench.profiles import format_shapes, opt_shapes, parse_shapes
+from workbench.profiles import format_shapes, opt_shapes, parse_profiles
 from workbench.store import EngineStore
-from workbench.timing import measure, random_feeds
+from workbench.timing import format_rate, measure, random_feeds
 from workbench.types import BuildConfig, LogLine, OptimizationProfile, Progress, TensorSpec
 
 
@@ -126,6 +126,7 @@ def bench(options: argparse.Namespace) -> tuple[Any, str]:
         "iterations": len(measured.times_ms),
         "warmup": measured.warmup,
         "batch": measured.batch,
+        "shapes": {name: list(shape) for name, shape in measured.shapes.items()},
         "throughput_per_s": measured.throughput_per_s,
         "clock": measured.clock,
         "threads": options.threads or usable_cores(),
@@ -138,7 +139,7 @@ def bench(options: argparse.Namespace) -> tuple[Any, str]:
     text = (
         f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: "
         f"median {measured.median_ms:.3f} ms, p99 {measured.p99_ms:.3f} ms, "
-        f"{measured.throughput_per_s:,.0f}/s at batch {measured.batch}\n"
+        f"{format_rate(measured.throughput_per_s)} at {measured.inputs}\n"
         f"{len(measured.times_ms)} runs after {measured.warmup}; {measured.clock}\n{measured.machine}"
     )
     return data, text
@@ -146,9 +147,9 @@ def bench(options: argparse.Namespace) -> tuple[Any, str]:
 
 def compare(options: argparse.Namespace) -> tuple[Any, str]:
     model = _load(options)
-    profiles = tuple(parse_shapes(texts) for texts in options.shapes)
+    profiles, pair = parse_profiles(options.shapes), _pair(options.engines)
     outputs, measured = [], []
-    for wanted in (options.reference, options.other):
+    for wanted in pair:
         name, _, precision = wanted.partition(":")
         config = BuildConfig(precision=precision or "fp32", profiles=profiles)
         engine = _built(model, config, name).engine
@@ -162,20 +163,26 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
         agreement = "-" if item.argmax_agreement is None else f"{item.argmax_agreement:.2%}"
         rows.append((item.output, f"{item.max_abs:.3g}", f"{item.relative:.3g}", f"{item.cosine:.6f}", agreement))
     medians = [item.median_ms for item in measured]
+    notes = _precision_notes(pair)
     data = {
-        "reference": options.reference,
-        "other": options.other,
+        "reference": pair[0],
+        "other": pair[1],
         "outputs": [_finite(asdict(item)) for item in differences],
         "reference_median_ms": medians[0],
         "other_median_ms": medians[1],
+        "notes": notes,
+        "shapes": {name: list(shape) for name, shape in measured[0].shapes.items()},
         "clock": measured[0].clock,
         "machine": measured[0].machine.to_json(),
     }
-    text = f"{options.reference} {medians[0]:.3f} ms, {options.other} {medians[1]:.3f} ms (medians)\n{_table(rows)}"
+    text = (
+        f"{pair[0]} {medians[0]:.3f} ms, {pair[1]} {medians[1]:.3f} ms (medians)\n{_table(rows)}\n{measured[0].inputs}"
+    )
+    text += "".join(f"\nnote: {note}" for note in notes)
     worst = max(differences, key=lambda item: item.relative)
     if options.max_relative is not None and not worst.relative <= options.max_relative:
         allowed = f"{worst.relative:.3g} where {options.max_relative:g} is allowed"
-        raise AccuracyError(f"output {worst.output} of {options.other} differs by {allowed} (norm of the difference).")
+        raise AccuracyError(f"output {worst.output} of {pair[1]} differs by {allowed} (norm of the difference).")
     return data, text
 
 
@@ -190,12 +197,12 @@ def engines(options: argparse.Namespace) -> tuple[Any, str]:
     if options.prune is not None:
         removed += store.prune(options.prune)
     found = store.engines()
-    rows = [("key", "model", "back end", "precision", "MB", "built (UTC)")]
+    rows = [("key", "model", "back end", "precision", "MB", "built (UTC)", "shapes", "runs on")]
     for item in found:
         built_at = item.built_at[:16].replace("T", " ")
-        rows.append(
-            (item.key[:8], item.model_name, item.backend, item.precision, f"{item.size_bytes / 1e6:.1f}", built_at)
-        )
+        made = (item.key[:8], item.model_name, item.backend, item.precision, f"{item.size_bytes / 1e6:.1f}", built_at)
+        shapes = " | ".join(" ".join(format_shapes(profile)) for profile in item.config.profiles)
+        rows.append((*made, shapes, ",".join(item.targets)))
     data = {
         "folder": str(store.folder),
         "size_bytes": store.size_bytes(),
@@ -223,6 +230,25 @@ def _layers(engine: Engine) -> tuple[Any, str]:
     return {"key": engine.key, "layers": layers_to_json(layers)}, _table(rows)
 
 
+def _pair(wanted: Sequence[str]) -> tuple[str, str]:
+    """The two engines to compare; one alone is compared with its back end's fp32."""
+    if len(wanted) > 2:
+        raise ConfigError(f"compare takes two engines, not {len(wanted)}: onnxruntime:fp32 onnxruntime:fp16.")
+    if len(wanted) == 1:
+        return f"{wanted[0].partition(':')[0]}:fp32", wanted[0]
+    return (wanted[0], wanted[1]) if wanted else ("onnxruntime:fp32", "onnxruntime:fp16")
+
+
+def _precision_notes(pair: Sequence[str]) -> list[str]:
+    """What to know about these precisions on these back ends."""
+    supports = available()
+    notes = []
+    for name, _, precision in (wanted.partition(":") for wanted in pair):
+        note = (supports[name].precision_notes or {}).get(precision)
+        notes += [f"{name} {precision}: {note}"] if note else []
+    return notes
+
+
 # ---- shared steps
 
 
@@ -236,7 +262,7 @@ def _load(options: argparse.Namespace) -> Model:
 def _config(options: argparse.Namespace) -> BuildConfig:
     return BuildConfig(
         precision=options.precision or "fp32",
-        profiles=tuple(parse_shapes(texts) for texts in options.shapes),
+        profiles=parse_profiles(options.shapes),
         workspace_bytes=options.workspace,
         targets=tuple(name for name in options.targets.lower().split(",") if name),
         keep_io_types=not options.convert_io,

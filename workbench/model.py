@@ -132,6 +132,8 @@ def load_model(path: str | Path) -> Model:
     """
     path = Path(os.path.abspath(Path(path).expanduser()))  # not resolved: external data lies beside a link
     try:
+        if path.is_dir():
+            raise ModelError(f"{path}: a folder; name the .onnx file in it.")
         if not path.is_file():
             raise ModelError(f"{path}: there is no such file.")
     except (OSError, ValueError) as error:

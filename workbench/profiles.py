@@ -74,15 +74,31 @@ def parse_shapes(texts: Iterable[str]) -> OptimizationProfile:
     ranges: dict[str, ShapeRange] = {}
     for text in texts:
         name, colon, shapes = text.rpartition(":")
-        parts = [_shape(part, text) for part in shapes.split(",")]
-        if not colon or not name or len(parts) not in (1, 3):
+        if not colon or not name:
             raise ShapeError(
                 f"shapes {text!r}: write NAME:MIN,OPT,MAX such as image:1x3x64x64,4x3x224x224,8x3x640x640."
             )
+        parts = [_shape(part, text) for part in shapes.split(",")]
+        if len(parts) not in (1, 3):
+            raise ShapeError(f"shapes {text!r}: give one shape, or three with commas: MIN,OPT,MAX.")
         if name in ranges:
             raise ShapeError(f"shapes {text!r}: input {name} is given twice.")
         ranges[name] = ShapeRange(*(parts * 3 if len(parts) == 1 else parts))
     return OptimizationProfile(ranges)
+
+
+def parse_profiles(texts: Iterable[str]) -> tuple[OptimizationProfile, ...]:
+    """As parse_shapes for any number of profiles: an input that comes again starts the next one."""
+    groups: list[list[str]] = []
+    names: set[str] = set()
+    for text in texts:
+        name = text.rpartition(":")[0]
+        if not groups or name in names:
+            groups.append([])
+            names = set()
+        groups[-1].append(text)
+        names.add(name)
+    return tuple(parse_shapes(group) for group in groups)
 
 
 def format_shapes(profile: OptimizationProfile) -> list[str]:
@@ -140,7 +156,8 @@ def check_profile(inputs: Iterable[TensorSpec], profile: OptimizationProfile) ->
     if problems:
         first = problems[0]
         axis = "" if first.axis is None else f", dimension {first.axis}"
-        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        others = len(problems) - 1
+        more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
         raise ShapeError(f"profile of input {first.input}{axis}: {first.text}{more}.")
 
 
@@ -202,7 +219,7 @@ def _name_problem(
     other = f"dimension {first[1]} of {first[0]}"
     return (
         f"it is called {dim!r} like {other}, so both need the same range "
-        f"({_range(first[2])} there, {_range(bounds)} here); rename one if they differ"
+        f"({_range(first[2])} there, {_range(bounds)} here); to part them, rename one: --dim {name}:{axis}=another"
     )
 
 

@@ -16,7 +16,7 @@ def shell_line(model: Model, config: BuildConfig, backend: str, *, reuse: bool =
     for change in model.edits:
         words += ["--dim", change]
     for profile in config.profiles:
-        words += ["--shapes", *format_shapes(profile)]
+        words += [f"--shapes={text}" for text in format_shapes(profile)]
     if config.workspace_bytes is not None:
         words += ["--workspace", str(config.workspace_bytes)]
     if config.targets:
@@ -68,13 +68,15 @@ def trtexec_line(model: Model, config: BuildConfig) -> str:
     if not config.keep_io_types:
         words += [f"--inputIOFormats={config.precision}:chw", f"--outputIOFormats={config.precision}:chw"]
     words.append("--profilingVerbosity=detailed")
-    return _edits(model) + " \\\n  ".join(shlex.quote(word) for word in words)
+    note = "# TensorRT itself: this plan fits the GPU it is built on, and no other\n"
+    return note + _edits(model) + " \\\n  ".join(shlex.quote(word) for word in words)
 
 
 def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str:
     """The Paddle-TRT calls that ask for the same, for a Paddle model of this network."""
     modes = {"fp16": "Half", "bf16": "Bfloat16", "int8": "Int8"}
     lines = [
+        "# for this network as a Paddle model; Paddle builds with TensorRT on the GPU it runs on",
         *_edits(model).splitlines(),
         "import paddle.inference as paddle_infer",
         "",

@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 from workbench.engine import RECORD, Engine, folder_bytes, read_record, verify, write_record
 from workbench.errors import StoreError, UnknownEngine
+from workbench.types import format_size
 
 _SECRET_BYTES = 32
 _PATIENCE_S = 10.0
@@ -55,12 +56,18 @@ class EngineStore:
                 "set WORKBENCH_HOME to a folder you own."
             ) from error
 
+    @property
+    def writable(self) -> bool:
+        """Whether engines can be added; a shared store may be there to read only."""
+        return os.access(self._locks, os.W_OK) and os.access(self._engines, os.W_OK)
+
     # ---- finding
 
     def find(self, key: str) -> Lookup:
         """The engine of this key, every file checked. A damaged one is set aside and counts as a miss.
 
-        Call under `lock`, so that nobody replaces the engine meanwhile.
+        Call under `lock`, so that nobody replaces the engine meanwhile. In a store that cannot be written, where
+        there are no locks either, a damaged engine stays where it is.
         """
         folder = self._engines / key
         if not folder.exists():
@@ -216,7 +223,7 @@ class EngineStore:
             os.rename(folder, work / "discarded")
 
     def _set_aside(self, folder: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             os.rename(folder, self._damaged / f"{folder.name}-{time.time_ns()}")
 
     def _sweep(self) -> None:
@@ -233,6 +240,9 @@ class EngineStore:
     def _read_secret(self) -> bytes:
         """The key that seals this store's records, made once; only its owner can read it."""
         path = self.folder / "secret"
+        secret = path.read_bytes() if path.exists() else b""
+        if len(secret) == _SECRET_BYTES:
+            return secret
         with FileLock(self._locks / "secret.lock"):
             secret = path.read_bytes() if path.exists() else b""
             if len(secret) != _SECRET_BYTES:  # damaged: the engines it sealed count as foreign and are built again
@@ -270,6 +280,8 @@ def _text(value: Any) -> str:
         )
     if isinstance(value, list) and value:
         return "+".join(map(str, value)) if len(value) <= 8 else f"{len(value)} entries"
+    if isinstance(value, int) and value >= 1 << 20:
+        return format_size(value)
     return "none" if value in (None, []) else str(value)
 
 

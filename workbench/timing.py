@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,18 +13,30 @@ import numpy as np
 from workbench.backends import Session
 from workbench.errors import Cancelled, FeedError
 from workbench.machine import Machine, this_machine
-from workbench.types import Feeds, Shape
+from workbench.types import Feeds, Listener, Progress, Shape, ignore
+
+PHASE = "Timing"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """times_ms: one per iteration, after `warmup` runs that are not counted. batch: pictures (or rows) per run."""
+    """times_ms: one per iteration, after `warmup` runs that are not counted. shapes: of the inputs, by name."""
 
     times_ms: tuple[float, ...]
     warmup: int
-    batch: int
+    shapes: Mapping[str, Shape]
     clock: str
     machine: Machine
+
+    @property
+    def batch(self) -> int:
+        """Pictures (or rows) per run: the first dimension of the first input that has one."""
+        return next((shape[0] for shape in self.shapes.values() if shape), 1)
+
+    @property
+    def inputs(self) -> str:
+        """What went in: 'image 1x3x224x224'."""
+        return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in self.shapes.items())
 
     @property
     def median_ms(self) -> float:
@@ -50,22 +63,36 @@ def measure(
     *,
     iterations: int = 100,
     warmup: int = 10,
+    limit_s: float | None = None,
+    listener: Listener = ignore,
     cancel: threading.Event | None = None,
 ) -> Measurement:
     """Run `warmup` times (at least once), then time `iterations` runs on the same feeds.
 
-    cancel: set it from another thread to stop after the run under way; raises Cancelled.
+    limit_s: about how long it may take; a slow model gets fewer runs, but five at least, and fewer warm-ups.
+    listener: gets Progress, not from within a timed run. cancel: set it from another thread to stop after the run
+    under way; raises Cancelled.
     """
-    warmup = max(warmup, 1)
+    start = time.monotonic()
     session.run(feeds)
+    first_s = time.monotonic() - start
+    if limit_s is not None:
+        warmup = min(warmup, int(limit_s / 5 / first_s))
+        iterations = max(min(iterations, int(limit_s / first_s)), 5)
+    warmup = max(warmup, 1)
     times: list[float] = []
-    for _ in range(warmup - 1 + iterations):
+    for done in range(1, warmup + iterations):
         if cancel is not None and cancel.is_set():
             raise Cancelled("cancelled; nothing was measured.")
         times += session.times_ms(1)
-    times = times[warmup - 1 :]
-    batch = next((array.shape[0] for array in feeds.values() if array.ndim), 1)
-    return Measurement(tuple(times), warmup, batch, session.clock, this_machine())
+        listener(Progress(PHASE, done, warmup + iterations - 1))
+    shapes = {name: tuple(array.shape) for name, array in feeds.items()}
+    return Measurement(tuple(times[warmup - 1 :]), warmup, shapes, session.clock, this_machine())
+
+
+def format_rate(per_s: float) -> str:
+    """'12,345/s' or '0.21/s'."""
+    return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.3g}/s"
 
 
 def random_feeds(session: Session, shapes: Mapping[str, Shape], *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -104,6 +104,7 @@ class Support:
 
     precisions: those it can fulfil, with the reason for every other one in `precision_reasons`.
     targets: what may stand in BuildConfig.targets. takes_any_shape: profiles have no effect.
+    precision_notes: what to know about a precision that it does fulfil.
     """
 
     backend: str
@@ -118,6 +119,7 @@ class Support:
     targets: tuple[str, ...] = ()
     default_targets: tuple[str, ...] = ()
     takes_any_shape: bool = False
+    precision_notes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,14 @@ def parse_size(text: str) -> int:
     if not match:
         raise ConfigError(f"{text!r} is not a size; write bytes, or 512M, or 1G.")
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
+def format_size(size: int) -> str:
+    """1073741824 -> '1 GiB', as short as it can be said exactly."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << power and size % (1 << power) == 0:
+            return f"{size >> power:,} {unit}"
+    return f"{size:,} bytes"
 
 
 def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[int]]]:

@@ -126,6 +126,7 @@ def too_wide(widget: Locator) -> list[str]:
     """The widget and those of its parts whose content sticks out sideways, with the pixels."""
     return widget.evaluate(
         """widget => [widget, ...widget.querySelectorAll('.wb-row, .wb-shape, .wb-actions, .wb-card, .wb-phases, pre')]
+            .filter(part => getComputedStyle(part).overflowX !== 'auto')
             .filter(part => part.scrollWidth > part.clientWidth)
             .map(part => `${part.className || part.tagName}: ${part.scrollWidth - part.clientWidth} px`)"""
     )

@@ -167,7 +167,7 @@ def test_an_uploaded_model_is_taken(page: Page, lab: Lab) -> None:
         widget.get_by_role("button", name=re.compile("Upload")).click()
     chooser.value.set_files(lab.root / "data" / "models" / "ppocrv4_det.onnx")
     expect(widget.get_by_text("672 nodes")).to_be_visible()
-    assert [path.name for path in (lab.store / "uploads").iterdir()] == ["ppocrv4_det.onnx"]
+    assert [path.name for path in (lab.store / "uploads").glob("*/*")] == ["ppocrv4_det.onnx"]
 
 
 def test_onnxruntime_asks_for_no_shapes(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,7 +179,7 @@ def test_why_missed_names_targets_and_workspace(store: EngineStore, model: Model
     build(model, BuildConfig(targets=("sm89",)), "rtx", store=store)
     text = why(store, model, BuildConfig(targets=("sm86", "sm89"), workspace_bytes=1 << 28), "rtx")
     assert "targets (sm89 stored, sm86+sm89 wanted)" in text
-    assert "workspace (none stored, 268435456 wanted)" in text
+    assert "workspace (none stored, 256 MiB wanted)" in text
 
 
 @pytest.mark.rtx
@@ -375,3 +380,41 @@ def test_who_waited_gets_the_engine_of_the_other_and_hears_that_waiting_is_over(
     assert isinstance(results[0], Built)
     assert heard.progress == [Progress(WAITING, 0, None), Progress(WAITING, 1, 1)]
     assert not folders_left(store)
+
+
+def test_a_store_that_can_only_be_read_serves_what_it_has(tmp_path: Path) -> None:
+    """A team's shared folder. Asked by a process that may not write, as root always may."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        store, model, other = EngineStore(folder), small(tmp_path / "m.onnx"), small(tmp_path / "o.onnx", seed=1)
+        built = build(model, None, "onnxruntime", store=store)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        assert answer_of_a_stranger(lambda: build(model, None, "onnxruntime", store=EngineStore(folder))) == str(
+            replace(built, reused=True)
+        )
+        refused = answer_of_a_stranger(lambda: build(other, None, "onnxruntime", store=EngineStore(folder)))
+        assert "cannot be written, and no engine of o is stored yet; set WORKBENCH_HOME" in refused
+    finally:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def answer_of_a_stranger(ask: Callable[[], object]) -> str:
+    """What this prints, or its error, in a process of a user without rights."""
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            text = str(ask())
+        except BaseException as error:
+            text = str(error)
+        os.write(sink, text.encode())
+        os._exit(0)
+    os.close(sink)
+    os.waitpid(child, 0)
+    with os.fdopen(source, "rb") as pipe:
+        return pipe.read().decode()

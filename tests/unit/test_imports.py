@@ -1,6 +1,7 @@
 """Imports point one way, and `import workbench` is light."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,3 +89,19 @@ def test_the_workbench_is_imported_in_half_a_second() -> None:
         return int(line.split("|")[1]) / 1e6
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_nothing_is_left_in_the_home_folder_by_telemetry(tmp_path: Path) -> None:
+    """ONNX Runtime starts its telemetry while it is imported, and queues events in the user's cache."""
+    code = """
+import workbench
+from workbench import backends, precision
+backends.available(), precision.converter_release()
+model = workbench.load_model(r"{model}")
+workbench.check_support(model, "onnxruntime")
+""".format(model=ROOT / "data" / "models" / "fashion_cnn.onnx")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    env = {**clean, "HOME": str(tmp_path / "home"), "WORKBENCH_HOME": str(tmp_path / "store")}
+    (tmp_path / "home").mkdir()
+    subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, check=True)
+    assert [str(path) for path in (tmp_path / "home").rglob("*")] == []

@@ -146,7 +146,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes | None, says
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match="a folder"):
         load_model(tmp_path)
 
 

@@ -7,7 +7,15 @@ from models import OCR_CLS
 
 from workbench import default_profile, load_model, parse_shapes
 from workbench.errors import ShapeError
-from workbench.profiles import check_profile, format_shapes, open_dimensions, opt_shapes, profile_of, profile_problems
+from workbench.profiles import (
+    check_profile,
+    format_shapes,
+    open_dimensions,
+    opt_shapes,
+    parse_profiles,
+    profile_of,
+    profile_problems,
+)
 from workbench.types import OptimizationProfile, ShapeRange, TensorSpec, profile_from_json, profile_to_json
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3, "height", "width"))
@@ -145,9 +153,16 @@ def test_the_trap_of_two_axes_called_question_mark_is_explained() -> None:
     (problem,) = profile_problems(inputs, parse_shapes(["x:1x3x48x192"]))
     assert (problem.input, problem.axis) == ("x", 3)
     assert "called '?' like dimension 2 of x" in problem.text
-    assert problem.text.endswith("rename one if they differ")
+    assert problem.text.endswith("rename one: --dim x:3=another")
 
 
 def test_the_first_problem_is_raised_and_the_others_counted() -> None:
-    with pytest.raises(ShapeError, match=r"profile of input image, dimension 0: min is 0.* \(2 more\)"):
+    with pytest.raises(ShapeError, match=r"profile of input image, dimension 0: min is 0.* \(and 2 more problems\)"):
         check_profile((IMAGE,), parse_shapes(["image:0x3x0x0,1x3x1x1,1x3x1x1"]))
+
+
+def test_an_input_given_again_starts_the_next_profile() -> None:
+    first, second = parse_profiles(["x:1x3", "ids:1", "x:2x3", "ids:2"])
+    assert (first.ranges["x"].opt, first.ranges["ids"].opt) == ((1, 3), (1,))
+    assert (second.ranges["x"].opt, second.ranges["ids"].opt) == ((2, 3), (2,))
+    assert parse_profiles([]) == ()

@@ -125,7 +125,7 @@ def test_everything_else_that_comes_from_outside_is_text(results: tuple[Built, B
         render.phase_tree([Phase(EVIL, 0, 1, 2, 0.0, None)], 1.0),
         render.log_lines([LogLine("error", EVIL)], 1),
         render.code_block(EVIL),
-        render.measurement_card(Measurement((1.0,), 1, 1, EVIL, machine), EVIL),
+        render.measurement_card(Measurement((1.0,), 1, {EVIL: (1,)}, EVIL, machine), EVIL),
         render.machine_table(machine, [support]),
     ):
         assert EVIL in read(html).text

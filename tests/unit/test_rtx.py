@@ -151,7 +151,7 @@ def test_open_dimensions_get_the_proposed_profile_and_fixed_ones_none(fashion_cn
 
 def test_axes_that_share_a_name_build_with_one_range_and_apart_once_renamed(built: Build) -> None:
     model, line = load_model(OCR_CLS), parse_shapes(["x:1x3x48x192"])
-    with pytest.raises(ShapeError, match="rename one if they differ"):
+    with pytest.raises(ShapeError, match="to part them, rename one"):
         built(model, profiles=(line,))
     assert built(edit(model, "x:3=width"), profiles=(line,)).layers
 

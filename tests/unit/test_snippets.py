@@ -78,7 +78,7 @@ def test_paths_are_shown_relative_to_the_working_folder(fashion_cnn: Model, monk
 
 
 def test_trtexec_gets_precision_shapes_and_workspace(fashion_cnn: Model) -> None:
-    words = shlex.split(trtexec_line(fashion_cnn, FULL).replace("\\\n", " "))
+    words = shlex.split(trtexec_line(fashion_cnn, FULL).replace("\\\n", " "), comments=True)
     assert words[0] == "trtexec"
     assert {"--fp16", "--minShapes=image:1x1x28x28", "--optShapes=image:4x1x28x28"} < set(words)
     assert {"--maxShapes=image:8x1x28x28", "--memPoolSize=workspace:1024M"} < set(words)

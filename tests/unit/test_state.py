@@ -570,3 +570,13 @@ def test_a_model_exported_again_is_read_again(state: BuilderState, tmp_path: Pat
     assert first is not None and second is not None and not second.reused
     assert first.engine.recipe["model"] != second.engine.recipe["model"]
     assert state.bounds == {"n": ("1", "2", "3")}, "what was typed stays"
+
+
+def test_a_shared_dimension_is_parted_so_that_sizes_may_differ(state: BuilderState) -> None:
+    ready(state, OCR_CLS)
+    assert [key for key in state.bounds if "?" in key] == ["?"]
+    state.part("?")
+    assert list(state.bounds) == ["x:0", "x_2", "x_3"]
+    state.bounds = {**state.bounds, "x_2": ("48", "48", "48"), "x_3": ("192", "192", "192")}
+    assert state.problem() == ""
+    assert "x:2=x_2" in state.code()["Command line"]

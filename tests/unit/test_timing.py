@@ -1,5 +1,6 @@
 """Measurements: what is counted, and what is derived from the raw times."""
 
+import time
 from types import TracebackType
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from workbench.machine import this_machine
 from workbench.timing import Measurement, measure, random_feeds
-from workbench.types import Feeds, TensorSpec
+from workbench.types import Feeds, Progress, TensorSpec
 
 
 class ClockedSession:
@@ -39,7 +40,7 @@ FEEDS = {"x": np.zeros((4, 2), np.float32)}
 
 
 def measured(*times_ms: float, batch: int = 1) -> Measurement:
-    return Measurement(times_ms, 0, batch, "clock", this_machine())
+    return Measurement(times_ms, 0, {"x": (batch, 2)}, "clock", this_machine())
 
 
 @pytest.mark.parametrize("warmup", [1, 2, 10])
@@ -79,3 +80,21 @@ def test_random_feeds_have_the_types_and_shapes_and_are_always_the_same() -> Non
     assert 0 <= feeds["x"].min() <= feeds["x"].max() < 1
     assert np.array_equal(feeds["x"], again["x"])
     assert not np.array_equal(feeds["x"], other["x"])
+
+
+class SlowSession(ClockedSession):
+    def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        time.sleep(0.05)
+        return super().run(feeds)
+
+
+def test_a_limit_means_fewer_runs_but_five_at_least() -> None:
+    assert 5 <= len(measure(SlowSession(), FEEDS, iterations=1000, limit_s=0.5).times_ms) <= 10
+    assert len(measure(SlowSession(), FEEDS, iterations=1000, limit_s=0.01).times_ms) == 5
+    assert len(measure(ClockedSession(), FEEDS, iterations=20, limit_s=60).times_ms) == 20
+
+
+def test_progress_counts_every_run_and_ends_full() -> None:
+    steps: list[Progress] = []
+    measure(ClockedSession(), FEEDS, iterations=3, warmup=2, listener=steps.append)
+    assert [(step.done, step.total) for step in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]

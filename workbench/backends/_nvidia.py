@@ -30,7 +30,10 @@ _CODES = {
 }
 _OTHERWISE = "export the model with other operators, or build it with onnxruntime."
 _REMEDIES = (
-    (r"no operator|no such operator", f"Write it with standard ONNX operators: {_OTHERWISE}"),
+    (
+        r"no operator|no such operator",
+        "Export it as standard ONNX operators, or try the back end onnxruntime.",
+    ),
     (r"data type", f"Try another precision, or {_OTHERWISE}"),
     (r"needs fixed dimensions", "Fix the open dimensions (--dim NAME=SIZE), or export the model with fixed ones."),
     (r"TensorRT does not take", f"Change it at the export: {_OTHERWISE}"),

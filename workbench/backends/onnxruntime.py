@@ -41,6 +41,10 @@ PLAN = "model.onnx"
 _WEIGHTS = "model.onnx.data"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _NO_TF32 = "tf32 is a mode of NVIDIA GPUs, and ONNX Runtime's CUDA provider is not installed; choose fp32."
+_FP16_ON_CPU = (
+    "on a processor ONNX Runtime mostly computes in float32 from weights rounded to float16: "
+    "it shows what the rounding costs, but neither overflow beyond 65,504 nor speed."
+)
 _NO_BF16 = "ONNX Runtime has next to no bf16 operators; choose fp16, or the back end rtx."
 
 
@@ -62,6 +66,7 @@ def support() -> Support:
         targets=targets,
         default_targets=("cpu",),
         takes_any_shape=True,
+        precision_notes=None if cuda else {"fp16": _FP16_ON_CPU},
     )
 
 

@@ -93,7 +93,9 @@ def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -
 
 
 def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
-    raise BackendError(f"{plan.name} cannot run here: {support().run_reason}")
+    raise BackendError(
+        f"{plan.name} cannot run here: {support().run_reason.rstrip('.')}. To run the model here, use onnxruntime."
+    )
 
 
 def _module() -> ModuleType:

@@ -17,6 +17,9 @@ from workbench.widgets.parts import Choice, Fold, Option, button, row
 from workbench.widgets.phases import search_log
 from workbench.widgets.state import BUILDING, DONE, TIMING, BuilderState
 
+FORM = ["model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "reuse"]
+"""The traits that say what to build."""
+
 
 class EngineBuilder(widgets.VBox):
     """From a model to an engine with two clicks; `state` holds everything and can be used without the view.
@@ -62,7 +65,8 @@ class EngineBuilder(widgets.VBox):
         self._cancel_button.disabled = not state.busy
         if state.busy:
             doing = {BUILDING: "Building", TIMING: "Timing"}[state.status]
-            self._verdict.value = f"<span role='status'>{doing} … {state.elapsed_s:.1f} s</span>"
+            runs = f" · {state.timed_runs}" if state.timed_runs else ""
+            self._verdict.value = f"<span role='status'>{doing} … {state.elapsed_s:.1f} s{runs}</span>"
         else:
             self._verdict.value = render.mistake(problem) if state.model else ""
 
@@ -126,12 +130,12 @@ class _Result:
         self.layers = Fold("Layers", self.table)
         self.layers.on_toggle(self._show_layers)
         self.box = widgets.VBox([self.card, self.steps, self.layers, self.measurement])
-        state.observe(lambda change: self._show(), ["built", "error", "status", "measurement"])
+        state.observe(lambda change: self._show(), ["built", "error", "status", "measurement", *FORM])
         self._show()
 
     def _show(self) -> None:
         state = self.state
-        parts = [render.result_card(state.built)] if state.built else []
+        parts = [render.result_card(state.built, form_has_changed=state.form_has_changed)] if state.built else []
         if state.error is not None:
             parts.append(render.error_card(state.error))
         self.card.value = "".join(parts)
@@ -146,7 +150,8 @@ class _Result:
         if state.built and state.measurement:
             built_on = state.built.engine.backend
             elsewhere = not state.measured_on.startswith(built_on)
-            note = f"The {built_on} engine cannot run here; this is the same model elsewhere." if elsewhere else ""
+            here = f"The {built_on} engine cannot run on this machine. This is the same model with"
+            note = f"{here} {state.measured_on.split()[0]}; it says nothing about a GPU's speed." if elsewhere else ""
             self.measurement.value = render.measurement_card(state.measurement, state.measured_on, note)
 
     def _show_layers(self) -> None:
@@ -168,8 +173,7 @@ class _Code:
         self.copy = CopyButton(label="Copy")
         self.fold = Fold("Show code", self.kind, self.text, self.copy)
         self.kind.observe(lambda change: self._show(), "value")
-        names = ["model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "reuse"]
-        state.observe(lambda change: self._show(), names)
+        state.observe(lambda change: self._show(), FORM)
         self._show()
 
     def _show(self) -> None:

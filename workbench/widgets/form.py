@@ -10,7 +10,7 @@ from traitlets import link
 
 from workbench.profiles import BOUNDS, OpenDimension, open_dimensions
 from workbench.widgets import render
-from workbench.widgets.parts import Choice, Fold, Option, row
+from workbench.widgets.parts import Choice, Fold, Option, button, row
 from workbench.widgets.state import BuilderState
 
 _GPUS = {
@@ -103,7 +103,8 @@ class BackendPicker:
         self.backend.choose(self.state.backend)
         why = dict(support.precision_reasons or {})
         self.note.value = render.backend_note(support)
-        self.precision_note.value = render.reasons(why.items())
+        notes = {**(support.precision_notes or {}), **why}
+        self.precision_note.value = render.reasons(notes.items())
         options = [Option(name, name) for name in support.precisions] + [Option(name, name, why[name]) for name in why]
         self.precision.offer(options, self.state.precision)
 
@@ -136,8 +137,10 @@ class ShapeTable:
     def _line(self, dim: OpenDimension) -> widgets.HBox:
         where = ", ".join(f"{name}[{axis}]" for name, axis in dim.places)
         if len({name for name, _ in dim.places}) < len(dim.places):
-            where += ": one size, as they share the name"
-        title = widgets.HTML(render.dimension(str(dim), where if dim.name else ""))
+            where += ": one size, as they share the name "
+        title: Any = widgets.HTML(render.dimension(str(dim), where if dim.name else ""))
+        if len({name for name, _ in dim.places}) < len(dim.places):
+            title = widgets.VBox([title, button("Treat as separate", lambda: self.state.part(dim.key))])
         fields = [
             widgets.Text(value=text, tooltip=f"{dim} {bound}")
             for bound, text in zip(BOUNDS, self.state.bounds[dim.key], strict=True)
@@ -221,7 +224,7 @@ class AdvancedOptions:
         if not self.state.uses_profiles:
             self.workspace_note.value = f"<span class='wb-quiet'>has no effect on {self.state.support.title}</span>"
             return
-        quiet = "<span class='wb-quiet'>the most scratch memory a layer may use: 512M, 1G</span>"
+        quiet = "<span class='wb-quiet'>the most scratch memory a layer may use, for example 512M or 1G</span>"
         self.workspace_note.value = render.mistake(self.state.workspace_problem()) or quiet
 
 

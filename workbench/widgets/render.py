@@ -11,7 +11,7 @@ from workbench.errors import BuildError, Cancelled, WorkbenchError
 from workbench.layers import LayerInfo
 from workbench.machine import Machine
 from workbench.model import Model
-from workbench.timing import Measurement
+from workbench.timing import Measurement, format_rate
 from workbench.types import LogLine, Support
 from workbench.widgets.phases import Phase
 
@@ -94,7 +94,7 @@ def _log_line(line: LogLine) -> str:
     return f"<span class='{_MARKS.get(line.severity, '')}'><b>{line.severity[0].upper()}</b> {text}</span>"
 
 
-def result_card(built: Built) -> str:
+def result_card(built: Built, *, form_has_changed: bool = False) -> str:
     engine = built.engine
     took = f"{built.elapsed_s * 1000:,.0f} ms" if built.reused else f"{engine.build_s:,.1f} s"
     facts = [
@@ -114,7 +114,7 @@ def result_card(built: Built) -> str:
         f"<div class='wb-card' data-reused='{str(built.reused).lower()}'>"
         f"<h4>{escape(engine.model_name)} · {engine.precision} · {escape(engine.backend)} {escape(engine.release)}"
         f"<em>{'reused' if built.reused else 'built'}</em></h4>{_facts(facts)}"
-        f"<p class='wb-quiet'>{escape(why)}</p>"
+        f"<p class='wb-quiet'>{escape(why)}{' · The form has changed since.' if form_has_changed else ''}</p>"
         f"<p class='wb-quiet'><code>{escape(str(engine.plan_path))}</code></p></div>"
     )
 
@@ -136,9 +136,9 @@ def measurement_card(measured: Measurement, measured_on: str, note: str = "") ->
     facts = [
         ("median", f"{measured.median_ms:,.3f} ms"),
         ("p99", f"{measured.p99_ms:,.3f} ms"),
-        ("throughput", f"{measured.throughput_per_s:,.0f} per s"),
-        ("batch", f"{measured.batch}"),
-        ("runs", f"{len(measured.times_ms)}, after {measured.warmup} warm-ups"),
+        ("throughput", format_rate(measured.throughput_per_s)),
+        ("input", measured.inputs),
+        ("runs", f"{len(measured.times_ms)}, after {measured.warmup} to warm up"),
     ]
     return (
         f"<div class='wb-card'><h4>Timed: {escape(measured_on)}</h4>{_facts(facts)}"

@@ -18,7 +18,7 @@ from workbench.dimensions import edit
 from workbench.engine import open_engine, read_log
 from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError, StoreError, WorkbenchError
 from workbench.model import Model, load_model
-from workbench.profiles import opt_shapes
+from workbench.profiles import open_dimensions, opt_shapes
 from workbench.store import EngineStore
 from workbench.timing import Measurement, measure, random_feeds
 from workbench.types import BuildConfig, LogLine, OptimizationProfile, Progress, Support, parse_size
@@ -28,6 +28,7 @@ from workbench.widgets.phases import Phase, update_phases
 
 IDLE, BUILDING, DONE, FAILED, CANCELLED, TIMING = "idle", "building", "done", "failed", "cancelled", "timing"
 _BUSY = (BUILDING, TIMING)
+_TIMING_S = 10.0
 
 
 class BuilderState(HasTraits):
@@ -61,7 +62,7 @@ class BuilderState(HasTraits):
         self.phases: list[Phase] = []
         self.log: list[LogLine] = []
         self.job: Job | None = None
-        self.built_code = ""
+        self.built_code = self.timed_runs = ""
         self._stamp: tuple[int, int] | None = None
         self._clock = time.monotonic
         self._started = self._stopped = 0.0
@@ -92,6 +93,8 @@ class BuilderState(HasTraits):
             return
         self.load(path)
         self.model_error = self.model_error.replace(str(path), path.name)
+        if "its weights are missing" in self.model_error:
+            self.model_error += " One file is uploaded at a time: type the model's path instead."
 
     def take(self, model: Model) -> None:
         """Take a model that is already loaded. Raises ConfigError while something runs."""
@@ -101,6 +104,21 @@ class BuilderState(HasTraits):
             self._stamp = _stamp(model.path)
             self.bounds = propose_bounds(model.inputs)
             self._forget_result()
+
+    def part(self, key: str) -> None:
+        """Give every place of a shared dimension a name of its own, so that the sizes may differ."""
+        assert self.model is not None
+        model, bounds = self.model, self.bounds
+        (dim,) = (item for item in open_dimensions(model.inputs) if item.key == key)
+        for name, axis in dim.places:
+            model = edit(model, f"{name}:{axis}={name}_{axis}")
+        self.take(model)
+        self.bounds = {item: bounds.get(item, texts) for item, texts in self.bounds.items()}
+
+    @property
+    def form_has_changed(self) -> bool:
+        """Whether the form asks for something else than what was built last."""
+        return self.built is not None and self.code().get("Python", "") != self.built_code
 
     @property
     def support(self) -> Support:
@@ -233,7 +251,7 @@ class BuilderState(HasTraits):
                 engine = build(model, wish, backend, store=self.store, cancel=cancel).engine
             with open_engine(engine) as session:
                 feeds = random_feeds(session, opt_shapes(session.inputs, built.engine.config.profiles))
-                measured = measure(session, feeds, cancel=cancel)
+                measured = measure(session, feeds, limit_s=_TIMING_S, listener=self._listen_to_timing, cancel=cancel)
             with self.hold_trait_notifications():
                 self.measured_on = f"{backend} {precision}"
                 self.measurement = measured
@@ -246,6 +264,7 @@ class BuilderState(HasTraits):
 
     def _run(self, status: str, work: Callable[[threading.Event], None]) -> None:
         self._started = self._clock()
+        self.timed_runs = ""
         self.error = None
         self.status = status
 
@@ -301,6 +320,10 @@ class BuilderState(HasTraits):
 
     def _tick(self) -> None:
         self.changed += 1
+
+    def _listen_to_timing(self, event: Progress | LogLine) -> None:
+        if isinstance(event, Progress):
+            self.timed_runs = f"{event.done:,} of {event.total:,} runs"
 
     def _listen(self, event: Progress | LogLine) -> None:
         with self._lock:
