@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +23,9 @@ from workbench.machine import this_machine, usable_cores
 from workbench.model import Model, load_model
 from workbench.profiles import format_shapes, opt_shapes, parse_profiles
 from workbench.store import EngineStore
+from workbench.terminal import Printer, table
 from workbench.timing import format_rate, measure, random_feeds
-from workbench.types import BuildConfig, LogLine, OptimizationProfile, Progress, TensorSpec
+from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
 
 
 def backends(options: argparse.Namespace) -> tuple[Any, str]:
@@ -37,7 +37,7 @@ def backends(options: argparse.Namespace) -> tuple[Any, str]:
         rows.append((name, item.release or "-", *yes_no, " ".join(item.precisions)))
         notes += [f"{name}: {reason}" for reason in dict.fromkeys((item.build_reason, item.run_reason)) if reason]
     data = {"machine": this_machine().to_json(), "backends": {name: asdict(item) for name, item in found.items()}}
-    return data, "\n".join([str(this_machine()), "", _table(rows), "", *notes]).rstrip()
+    return data, "\n".join([str(this_machine()), "", table(rows), "", *notes]).rstrip()
 
 
 def inspect(options: argparse.Namespace) -> tuple[Any, str]:
@@ -176,7 +176,7 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
         "machine": measured[0].machine.to_json(),
     }
     text = (
-        f"{pair[0]} {medians[0]:.3f} ms, {pair[1]} {medians[1]:.3f} ms (medians)\n{_table(rows)}\n{measured[0].inputs}"
+        f"{pair[0]} {medians[0]:.3f} ms, {pair[1]} {medians[1]:.3f} ms (medians)\n{table(rows)}\n{measured[0].inputs}"
     )
     text += "".join(f"\nnote: {note}" for note in notes)
     worst = max(differences, key=lambda item: item.relative)
@@ -216,7 +216,7 @@ def engines(options: argparse.Namespace) -> tuple[Any, str]:
             for item in found
         ],
     }  # fmt: skip
-    lines = [_table(rows)] if found else ["no engines yet"]
+    lines = [table(rows)] if found else ["no engines yet"]
     lines += [f"removed {item.key[:8]} ({item.model_name} {item.precision})" for item in removed]
     return data, "\n".join([*lines, f"{store.folder}: {store.size_bytes() / 1e6:,.1f} MB"])
 
@@ -227,7 +227,7 @@ def _layers(engine: Engine) -> tuple[Any, str]:
     for layer in layers:
         output = " ".join(f"{item.dtype}[{','.join(map(str, item.shape))}]" for item in layer.outputs)
         rows.append((layer.name, layer.kind, output, " + ".join(layer.nodes)))
-    return {"key": engine.key, "layers": layers_to_json(layers)}, _table(rows)
+    return {"key": engine.key, "layers": layers_to_json(layers)}, table(rows)
 
 
 def _pair(wanted: Sequence[str]) -> tuple[str, str]:
@@ -280,7 +280,7 @@ def _runner() -> str:
 def _built(
     model: Model, config: BuildConfig, backend: str | None, *, reuse: bool = True, verbose: bool = False
 ) -> building.Built:
-    return building.build(model, config, backend, reuse=reuse, listener=_Printer(verbose))
+    return building.build(model, config, backend, reuse=reuse, listener=Printer(verbose))
 
 
 def _feeds(
@@ -311,27 +311,3 @@ def _spec(spec: TensorSpec) -> dict[str, Any]:
         "shape": [dim if isinstance(dim, int) else None for dim in spec.shape],
         "dims": [None if dim is None else str(dim) for dim in spec.shape],
     }
-
-
-class _Printer:
-    """Shows a build on stderr: its phase in place on a terminal, its log with --verbose."""
-
-    def __init__(self, verbose: bool) -> None:
-        self.verbose = verbose
-        self.in_place = sys.stderr.isatty() and not verbose
-
-    def __call__(self, event: Progress | LogLine) -> None:
-        if isinstance(event, LogLine):
-            if self.verbose:
-                print(f"{event.severity:8}{event.text}", file=sys.stderr)
-        elif self.in_place:
-            share = f" {event.done}/{event.total}" if event.total else ""
-            end = "\r" if event.parent or not event.finished else "\r\x1b[K"
-            print(f"\r\x1b[K{event.phase}{share}", end=end, file=sys.stderr, flush=True)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -7,7 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, cast
 
-from workbench.errors import ConfigError
+import numpy as np
+
+from workbench.errors import ConfigError, FeedError
 from workbench.layers import LayerInfo
 from workbench.model import Model
 from workbench.types import BuildConfig, Feeds, Listener, ModelSupport, Support, TensorSpec
@@ -95,6 +97,27 @@ def check_targets(support: Support, config: BuildConfig) -> None:
     unknown = [target for target in config.targets if target not in support.targets]
     if unknown:
         raise ConfigError(f"{support.backend} has no target {unknown[0]!r}; choose among {', '.join(support.targets)}.")
+
+
+def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
+    """Raise FeedError for a missing or unknown input, another dtype, or a size that does not fit."""
+    specs = {spec.name: spec for spec in inputs}
+    for name in [*specs, *feeds]:
+        if name not in feeds:
+            raise FeedError(f"input {name} is missing: feed {specs[name]}.")
+        if name not in specs:
+            raise FeedError(f"there is no input {name}; feed {', '.join(map(str, inputs))}.")
+    for name, spec in specs.items():
+        array = np.asarray(feeds[name])
+        if array.dtype.name != spec.dtype:
+            raise FeedError(
+                f"input {name} is {array.dtype.name}; it must be {spec.dtype}: use .astype({spec.dtype!r})."
+            )
+        if array.ndim != len(spec.shape):
+            raise FeedError(f"input {spec} has {len(spec.shape)} dimensions; the array has the shape {array.shape}.")
+        for axis, (dim, size) in enumerate(zip(spec.shape, array.shape, strict=True)):
+            if isinstance(dim, int) and dim != size:
+                raise FeedError(f"input {name}, dimension {axis}: it must be {dim}; the array has {size}.")
 
 
 INT8_NEEDS_CALIBRATION = (

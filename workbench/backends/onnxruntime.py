@@ -18,8 +18,8 @@ import onnx
 from onnx import NodeProto
 
 from workbench import precision
-from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_precision, check_targets
-from workbench.errors import BackendError, BuildError, ConfigError, FeedError
+from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_feeds, check_precision, check_targets
+from workbench.errors import BackendError, BuildError, ConfigError
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import cpu_features, this_machine, usable_cores
 from workbench.model import LARGE_BYTES, Model, operator
@@ -179,27 +179,6 @@ class OnnxRuntimeSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del self._session
-
-
-def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
-    """Raise FeedError for a missing or unknown input, another dtype, or a size that does not fit."""
-    specs = {spec.name: spec for spec in inputs}
-    for name in [*specs, *feeds]:
-        if name not in feeds:
-            raise FeedError(f"input {name} is missing: feed {specs[name]}.")
-        if name not in specs:
-            raise FeedError(f"there is no input {name}; feed {', '.join(map(str, inputs))}.")
-    for name, spec in specs.items():
-        array = np.asarray(feeds[name])
-        if array.dtype.name != spec.dtype:
-            raise FeedError(
-                f"input {name} is {array.dtype.name}; it must be {spec.dtype}: use .astype({spec.dtype!r})."
-            )
-        if array.ndim != len(spec.shape):
-            raise FeedError(f"input {spec} has {len(spec.shape)} dimensions; the array has the shape {array.shape}.")
-        for axis, (dim, size) in enumerate(zip(spec.shape, array.shape, strict=True)):
-            if isinstance(dim, int) and dim != size:
-                raise FeedError(f"input {name}, dimension {axis}: it must be {dim}; the array has {size}.")
 
 
 @cache
