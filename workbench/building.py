@@ -86,7 +86,7 @@ def build(
     if not store.writable:
         return _from_read_only(store, order, start)
     with _patiently(store, order.key, listener, cancel):
-        lookup = store.find(order.key)
+        lookup = store.find(order.key, _raise_if(cancel))
         if reuse and lookup.engine:
             return Built(lookup.engine, True, None, time.monotonic() - start)
         missed = lookup.damage or (store.why_missed(order.recipe, model.name) if reuse else "asked to build anew")

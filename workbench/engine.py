@@ -9,7 +9,7 @@ import hmac
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,16 @@ def read_record(folder: Path, secret: bytes, *, trust: bool = False) -> Engine:
     return engine
 
 
-def verify(engine: Engine) -> None:
-    """Raise StoreError if any file of the engine is missing or differs from its SHA-256."""
+def verify(engine: Engine, check: Callable[[], None] = lambda: None) -> None:
+    """Raise StoreError if any file of the engine is missing or differs from its SHA-256.
+
+    Calls `check` every few megabytes, which may raise to stop.
+    """
     for name, wanted in engine.files.items():
         path = engine.folder / name
         if not path.is_file():
             raise StoreError(f"{engine.folder}: {name} is missing; build the engine again.")
-        if _sha256(path) != wanted:
+        if _sha256(path, check) != wanted:
             raise StoreError(f"{path}: damaged (its SHA-256 has changed); build the engine again.")
 
 
@@ -168,10 +171,11 @@ def _seal(body: Mapping[str, Any], secret: bytes) -> str:
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 22):
+            check()
             digest.update(chunk)
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class EngineStore:
 
     # ---- finding
 
-    def find(self, key: str) -> Lookup:
+    def find(self, key: str, check: Callable[[], None] = lambda: None) -> Lookup:
         """The engine of this key, every file checked. A damaged one is set aside and counts as a miss.
 
         Call under `lock`, so that nobody replaces the engine meanwhile. In a store that cannot be written, where
@@ -76,7 +76,7 @@ class EngineStore:
             engine = read_record(folder, self._secret)
             if engine.key != key:
                 raise StoreError(f"{folder}: holds the engine {engine.key}.")
-            verify(engine)
+            verify(engine, check)
         except StoreError as error:
             self._set_aside(folder)
             return Lookup(None, f"the stored engine was damaged and set aside: {error}")

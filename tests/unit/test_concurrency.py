@@ -168,10 +168,11 @@ for _ in range(6):
     pruner = threading.Thread(target=prune)
     pruner.start()
     try:
-        go(processes)
+        answers = go(processes)
     finally:
         stop.set()
         pruner.join()
+    assert len(answers) == len(processes), "none of them ended with an error"
 
 
 def test_removing_while_others_look_up_is_a_miss_and_never_damage(store: EngineStore, model: Model) -> None:

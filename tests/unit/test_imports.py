@@ -69,7 +69,7 @@ def test_a_module_imports_its_own_level_or_lower_ones(module: str) -> None:
 
 def test_there_is_no_import_cycle() -> None:
     graph = {name: set(imported(path)) - {name} for name, path in MODULES.items()}
-    TopologicalSorter(graph).prepare()  # raises CycleError with the cycle
+    assert set(TopologicalSorter(graph).static_order()) == set(MODULES)  # CycleError tells the cycle
 
 
 def test_nothing_heavy_is_imported_with_the_workbench() -> None:

@@ -270,4 +270,4 @@ def test_the_layer_table_names_what_each_layer_does() -> None:
     html = render.layer_table(
         [LayerInfo("l0", "kgen", (), (made,), "", ("a", EVIL)), LayerInfo("l1", "wait", (), (), "", ())]
     )
-    assert "<img" not in html and "Half 1x8" in html and "a + " in html and html.count("<tr>") == 3
+    assert "<img" not in html and "Half 1x8" in html and "a + " in html and html.count("<tr>") == 2 and "1 more" in html

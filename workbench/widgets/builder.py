@@ -13,12 +13,10 @@ from workbench.types import SEVERITIES
 from workbench.widgets import render
 from workbench.widgets.browser import CopyButton, Manners
 from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
+from workbench.widgets.form_state import FORM
 from workbench.widgets.parts import Choice, Fold, Option, button, row
 from workbench.widgets.phases import search_log
 from workbench.widgets.state import BUILDING, DONE, TIMING, BuilderState
-
-FORM = ["model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "reuse"]
-"""The traits that say what to build."""
 
 
 class EngineBuilder(widgets.VBox):

@@ -140,7 +140,7 @@ class ShapeTable:
             where += ": one size, as they share the name "
         title: Any = widgets.HTML(render.dimension(str(dim), where if dim.name else ""))
         if len({name for name, _ in dim.places}) < len(dim.places):
-            title = widgets.VBox([title, button("Treat as separate", lambda: self.state.part(dim.key))])
+            title = widgets.VBox([title, button("Treat as separate", lambda: self._part(dim.key))])
         fields = [
             widgets.Text(value=text, tooltip=f"{dim} {bound}")
             for bound, text in zip(BOUNDS, self.state.bounds[dim.key], strict=True)
@@ -154,6 +154,10 @@ class ShapeTable:
         line.add_class("wb-shape")
         self.lines[dim.key] = line
         return line
+
+    def _part(self, key: str) -> None:
+        if not self.state.busy:
+            self.state.part(key)
 
     def _typed(self, key: str, index: int, text: str) -> None:
         texts = list(self.state.bounds[key])

@@ -120,16 +120,25 @@ def result_card(built: Built, *, form_has_changed: bool = False) -> str:
 
 
 def layer_table(layers: Sequence[LayerInfo]) -> str:
-    """Every layer with what it makes and the ONNX nodes it does the work of: the network after building."""
+    """The network after building: every layer with what it makes and the ONNX nodes it does the work of."""
     rows = []
     for layer in layers:
-        made = "<br>".join(escape(f"{item.dtype} {'x'.join(map(str, item.shape))}") for item in layer.outputs)
-        nodes = " + ".join(layer.nodes) or "copy, shape computation or synchronization"
+        if not layer.nodes and not layer.outputs:
+            continue  # counted below
+        made = "<br>".join(escape(f"{item.dtype} {_shape(item.shape)}") for item in layer.outputs)
+        nodes = " + ".join(layer.nodes) or "copy or conversion"
         quiet = "" if layer.nodes else " class='wb-quiet'"
         rows.append(f"<tr><td>{escape(layer.kind)}</td><td>{made}</td><td{quiet}>{escape(nodes)}</td></tr>")
     head = "<tr><th>kind</th><th>output</th><th>ONNX nodes</th></tr>"
     table = f"<table class='wb-table'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"<div class='wb-layers'>{table}</div>"
+    silent = len(layers) - len(rows)
+    more = f"<div class='wb-quiet'>{silent:,} more compute shapes or keep streams in order.</div>" if silent else ""
+    return f"<div class='wb-layers'>{table}{more}</div>"
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    """(-1, 3, 64) -> '?x3x64'"""
+    return "x".join("?" if size < 0 else str(size) for size in sizes)
 
 
 def measurement_card(measured: Measurement, measured_on: str, note: str = "") -> str:
