@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
 from workbench import backends
-from workbench.engine import FORMAT, Engine, recipe_key, write_log
+from workbench.engine import Engine, write_log
 from workbench.errors import BackendError, BuildError, Cancelled, StoreError
 from workbench.machine import this_machine
 from workbench.model import Model
 from workbench.process import run_child
+from workbench.recipe import FORMAT, recipe_key
 from workbench.snippets import shell_line
-from workbench.store import EngineStore
+from workbench.store import EngineStore, Lookup
 from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Progress, Refusal, config_to_json, ignore
 
 _POLL_S = 0.1
@@ -84,7 +87,7 @@ def build(
     cancel = cancel or threading.Event()
     order = _order(model, config or BuildConfig(), backend or backends.default_backend(), listener, cancel)
     if not store.writable:
-        return _from_read_only(store, order, start)
+        return _from_read_only(store, order, reuse, start)
     with _patiently(store, order.key, listener, cancel):
         lookup = store.find(order.key, _raise_if(cancel))
         if reuse and lookup.engine:
@@ -101,8 +104,8 @@ def build(
     return Built(engine, False, missed, time.monotonic() - start)
 
 
-def _from_read_only(store: EngineStore, order: _Order, start: float) -> Built:
-    lookup = store.find(order.key)
+def _from_read_only(store: EngineStore, order: _Order, reuse: bool, start: float) -> Built:
+    lookup = store.find(order.key) if reuse else Lookup(None, "nothing can be built anew")
     if lookup.engine is None:
         what = lookup.damage or store.why_missed(order.recipe, order.model.name)
         raise StoreError(f"{store.folder} cannot be written, and {what}; set WORKBENCH_HOME to a folder you own.")
@@ -169,15 +172,13 @@ def _build_into(store: EngineStore, order: _Order, listener: Listener, cancel: t
         return store.add(engine)
 
 
-def check_support(
-    model: Model, backend: str, *, store: EngineStore | None = None, listener: Listener = ignore
-) -> ModelSupport:
+def check_support(model: Model, backend: str, *, listener: Listener = ignore) -> ModelSupport:
     """Ask a back end which nodes of the model it refuses. Raises BackendError when it cannot be used here."""
     here = backends.load(backend).support()
     if not here.can_build:
         raise BackendError(here.build_reason)
-    with (store or EngineStore()).staging() as folder:
-        result, _ = run_child(model, backend, {"task": "check"}, folder, listener, threading.Event())
+    with tempfile.TemporaryDirectory() as folder:
+        result, _ = run_child(model, backend, {"task": "check"}, Path(folder), listener, threading.Event())
     return ModelSupport(backend, result["supported"], tuple(Refusal(**item) for item in result["refusals"]))
 
 

@@ -21,8 +21,6 @@ from workbench.layers import LayerInfo, layers_from_json, layers_to_json
 from workbench.types import BuildConfig, LogLine, config_from_json
 
 RECORD, LAYERS, LOG = "engine.json", "layers.json", "build.log.gz"
-FORMAT = 1
-"""Part of every key: raised when engines of an earlier workbench must not be reused."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,6 @@ def folder_bytes(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 total += os.stat(os.path.join(path, name)).st_size
     return total
-
-
-def recipe_key(recipe: Mapping[str, Any]) -> str:
-    """SHA-256 over the recipe in canonical form, hexadecimal, its first 32 digits."""
-    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def write_record(engine: Engine, secret: bytes) -> Engine:

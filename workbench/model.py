@@ -84,7 +84,10 @@ class Model:
     @property
     def stamps(self) -> tuple[tuple[int, int], ...]:
         """Size and time of change of the external files: the same as before means that their content is, too."""
-        return tuple((stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in self.external_files))
+        try:
+            return tuple((stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in self.external_files))
+        except OSError as error:
+            raise ModelError(f"{error.filename}: weights of {self.name} are gone; put the file back.") from error
 
     @property
     def sha256(self) -> str:

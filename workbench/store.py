@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 
 from workbench.engine import RECORD, Engine, folder_bytes, read_record, verify, write_record
 from workbench.errors import StoreError, UnknownEngine
-from workbench.types import format_size
+from workbench.recipe import differences
 
 _SECRET_BYTES = 32
 _PATIENCE_S = 10.0
@@ -121,8 +121,8 @@ class EngineStore:
         candidates = [engine for engine in candidates if engine.backend == recipe["backend"]]
         if not candidates:
             return f"no engine of {model_name} is stored for {recipe['backend']} yet"
-        nearest = min(candidates, key=lambda engine: len(_differences(engine.recipe, recipe)))
-        parts = _differences(nearest.recipe, recipe)
+        nearest = min(candidates, key=lambda engine: len(differences(engine.recipe, recipe)))
+        parts = differences(nearest.recipe, recipe)
         if not parts:
             return "an engine like this was stored a moment ago"
         return f"the nearest stored engine ({nearest.key[:8]}) differs in {'; '.join(parts)}"
@@ -253,36 +253,6 @@ class EngineStore:
                     file.write(secret)
                 draft.replace(path)
         return secret
-
-
-_WORDS = {"keep_io_types": "keeping the types of inputs and outputs", "workspace_bytes": "workspace"}
-_WORDS_ALONE = {"model": "the model's content", "cpu_features": "the processor's abilities", "format": "its format"}
-
-
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What differs, in words; an ingredient that only one has comes with a difference named anyway."""
-    old, new = ({**recipe, **recipe["ingredients"]} for recipe in (stored, wanted))
-    parts = []
-    for name in sorted((old.keys() & new.keys()) - {"ingredients"}):
-        if old[name] != new[name]:
-            values = f" ({_text(old[name])} stored, {_text(new[name])} wanted)"
-            parts.append(_WORDS_ALONE.get(name) or _WORDS.get(name, name) + values)
-    return parts
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return " and ".join(
-            ", ".join(
-                f"{name} {'/'.join('x'.join(map(str, shape)) for shape in item.values())}" for name, item in one.items()
-            )
-            for one in value
-        )
-    if isinstance(value, list) and value:
-        return "+".join(map(str, value)) if len(value) <= 8 else f"{len(value)} entries"
-    if isinstance(value, int) and value >= 1 << 20:
-        return format_size(value)
-    return "none" if value in (None, []) else str(value)
 
 
 def _age_s(path: Path) -> float:

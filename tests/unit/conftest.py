@@ -8,9 +8,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/models.py
 
+from helpers_building import small
 from models import FASHION_CNN
 
 from workbench.model import Model, load_model
+from workbench.store import EngineStore
 
 HAS_RTX_WHEELS = (sys.platform, platform.machine()) in {("linux", "x86_64"), ("win32", "AMD64")}
 
@@ -36,3 +38,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def fashion_cnn() -> Model:
     return load_model(FASHION_CNN)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EngineStore:
+    return EngineStore(tmp_path / "store")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """Small enough to build in less than a second."""
+    return small(tmp_path / "small.onnx")

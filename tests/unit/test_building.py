@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from helpers_building import (
     BOTH,
@@ -24,26 +26,17 @@ from helpers_building import (
     start_python,
     wait_until,
 )
+from onnx import numpy_helper
 
 from workbench.backends._nvidia import read_plan_header
 from workbench.building import WAITING, Built, build, check_support
 from workbench.engine import read_layers, read_log, verify
-from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
-from workbench.model import Model
+from workbench.errors import BuildError, Cancelled, ConfigError, ModelError, ShapeError
+from workbench.model import Model, load_model
 from workbench.process import STARTING
 from workbench.profiles import parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, LogLine, Progress
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> EngineStore:
-    return EngineStore(tmp_path / "store")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    return small(tmp_path / "small.onnx")
 
 
 class Recorder:
@@ -395,6 +388,8 @@ def test_a_store_that_can_only_be_read_serves_what_it_has(tmp_path: Path) -> Non
         )
         refused = answer_of_a_stranger(lambda: build(other, None, "onnxruntime", store=EngineStore(folder)))
         assert "cannot be written, and no engine of o is stored yet; set WORKBENCH_HOME" in refused
+        anew = answer_of_a_stranger(lambda: build(model, None, "onnxruntime", store=EngineStore(folder), reuse=False))
+        assert "cannot be written, and nothing can be built anew" in anew
     finally:
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o755)
@@ -418,3 +413,20 @@ def answer_of_a_stranger(ask: Callable[[], object]) -> str:
     os.waitpid(child, 0)
     with os.fdopen(source, "rb") as pipe:
         return pipe.read().decode()
+
+
+def test_asking_for_support_needs_no_store(home: Path, model: Model) -> None:
+    assert check_support(model, "onnxruntime").supported
+    assert not home.exists()
+
+
+def test_weights_that_are_gone_since_the_model_was_loaded_are_missed(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = MatMul (x, w) }'
+    )
+    proto.graph.initializer.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"))
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    model = load_model(tmp_path / "m.onnx")
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(ModelError, match=r"m\.data: weights of m are gone"):
+        build(model, None, "onnxruntime")

@@ -62,16 +62,6 @@ def go(processes: list[subprocess.Popen[str]]) -> list[str]:
     return answers
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> EngineStore:
-    return EngineStore(tmp_path / "store")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    return small(tmp_path / "small.onnx")
-
-
 @pytest.mark.parametrize(
     ("count", "backend"),
     [

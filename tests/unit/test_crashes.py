@@ -61,11 +61,6 @@ while True:
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> EngineStore:
-    return EngineStore(tmp_path / "store")
-
-
 class Killer:
     """A listener that sends the build process a signal once the build says `phase`."""
 

@@ -20,13 +20,13 @@ from workbench.engine import (
     read_layers,
     read_log,
     read_record,
-    recipe_key,
     verify,
     write_layers,
     write_log,
     write_record,
 )
 from workbench.errors import BackendError, StoreError, UntrustedEngine
+from workbench.recipe import recipe_key
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, LogLine
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LEVELS = [
     {"errors"},
     {"types"},
-    {"machine", "model", "profiles", "layers", "terminal"},
+    {"machine", "model", "profiles", "layers", "terminal", "recipe"},
     {"dimensions", "precision", "snippets"},
     {"backends"},
     {"engine"},
