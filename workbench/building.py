@@ -15,11 +15,11 @@ from typing import Any
 from filelock import Timeout
 
 from workbench import backends
+from workbench.build_process import run_child
 from workbench.engine import Engine, write_log
 from workbench.errors import BackendError, BuildError, Cancelled, StoreError
 from workbench.machine import this_machine
 from workbench.model import Model
-from workbench.process import run_child
 from workbench.recipe import FORMAT, recipe_key
 from workbench.snippets import shell_line
 from workbench.store import EngineStore, Lookup

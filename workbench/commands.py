@@ -22,9 +22,10 @@ from workbench.layers import layers_to_json
 from workbench.machine import this_machine, usable_cores
 from workbench.model import Model, load_model
 from workbench.profiles import format_shapes, opt_shapes, parse_profiles
+from workbench.reference import random_feeds
 from workbench.store import EngineStore
 from workbench.terminal import Printer, table
-from workbench.timing import format_rate, measure, random_feeds
+from workbench.timing import format_rate, measure
 from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
 
 
@@ -288,7 +289,7 @@ def _feeds(
 ) -> Mapping[str, np.ndarray]:
     """What --feeds names, or random arrays in the profile's opt shapes."""
     if options.feeds is None:
-        return random_feeds(session, opt_shapes(session.inputs, profiles))
+        return random_feeds(session.inputs, opt_shapes(session.inputs, profiles))
     try:
         with np.load(options.feeds) as file:
             return dict(file)

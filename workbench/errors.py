@@ -8,6 +8,9 @@ WorkbenchError            what went wrong, where, and what to do now
 ├── AccuracyError         outputs that differ by more than was allowed
 ├── BackendError          a back end that cannot do this on this machine
 ├── BuildError            a build that failed; knows the node at fault and the last log lines
+├── ExportError           a framework's model that could not become ONNX, or that answers differently as ONNX
+├── RunError              a model that does not run on these inputs; knows the node at fault
+├── ViewError             a viewer that cannot show this model
 ├── Cancelled             a build or a measurement that the user stopped
 └── StoreError            the engine store cannot be read or written
     ├── UnknownEngine     no stored engine, or several, have this key
@@ -68,6 +71,24 @@ class BuildError(WorkbenchError):
         self.reason, self.node, self.remedy, self.log_tail, self.repeat = reason, node, remedy, log_tail, repeat
         where = f"node {node}: " if node and node not in reason else ""
         super().__init__(f"{where}{reason.rstrip('.')}." + (f" {remedy}" if remedy else ""))
+
+
+class ExportError(WorkbenchError):
+    exit_code = 1
+
+
+class RunError(WorkbenchError):
+    """reason: what the runtime said, cleaned; node: name of the ONNX node at fault, if known."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, *, node: str | None = None) -> None:
+        self.reason, self.node = reason, node
+        super().__init__((f"node {node}: " if node else "") + f"{reason.rstrip('.')}.")
+
+
+class ViewError(WorkbenchError):
+    pass
 
 
 class Cancelled(WorkbenchError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.backends import Session
-from workbench.errors import Cancelled, FeedError
+from workbench.errors import Cancelled
 from workbench.machine import Machine, this_machine
 from workbench.types import Feeds, Listener, Progress, Shape, ignore
 
@@ -93,21 +93,3 @@ def measure(
 def format_rate(per_s: float) -> str:
     """'12,345/s' or '0.21/s'."""
     return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.3g}/s"
-
-
-def random_feeds(session: Session, shapes: Mapping[str, Shape], *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Feeds of these shapes: floats in [0, 1), integers and booleans 0 or 1. The same for the same seed.
-
-    Raises FeedError for other types, such as strings.
-    """
-    generator = np.random.default_rng(seed)
-    feeds = {}
-    for spec in session.inputs:
-        shape = shapes[spec.name]
-        if spec.dtype.startswith(("float", "bfloat")):
-            feeds[spec.name] = generator.random(shape, dtype=np.float32).astype(spec.dtype)
-        elif spec.dtype.startswith(("int", "uint", "bool")):
-            feeds[spec.name] = generator.integers(0, 2, shape).astype(spec.dtype)
-        else:
-            raise FeedError(f"input {spec} cannot be filled with random values; give feeds of your own.")
-    return feeds

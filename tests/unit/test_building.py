@@ -29,11 +29,11 @@ from helpers_building import (
 from onnx import numpy_helper
 
 from workbench.backends._nvidia import read_plan_header
+from workbench.build_process import STARTING
 from workbench.building import WAITING, Built, build, check_support
 from workbench.engine import read_layers, read_log, verify
 from workbench.errors import BuildError, Cancelled, ConfigError, ModelError, ShapeError
 from workbench.model import Model, load_model
-from workbench.process import STARTING
 from workbench.profiles import parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, LogLine, Progress

@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[2]
 LEVELS = [
     {"errors"},
     {"types"},
-    {"machine", "model", "profiles", "layers", "terminal", "recipe"},
-    {"dimensions", "precision", "snippets"},
+    {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "preprocessing"},
+    {"dimensions", "precision", "snippets", "reference", "tensor_shapes"},
     {"backends"},
     {"engine"},
     {"store"},
-    {"process", "building", "timing", "accuracy"},
+    {"build_process", "building", "timing", "accuracy"},
+    {"openings", "export", "view"},
     {"_child", "commands", "cli", "widgets"},
     {"__init__"},
 ]

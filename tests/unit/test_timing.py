@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from workbench.machine import this_machine
-from workbench.timing import Measurement, measure, random_feeds
+from workbench.reference import random_feeds
+from workbench.timing import Measurement, measure
 from workbench.types import Feeds, Progress, TensorSpec
 
 
@@ -71,7 +72,7 @@ def test_p99_is_a_measured_time_that_99_percent_do_not_exceed(count: int, p99: i
 
 def test_random_feeds_have_the_types_and_shapes_and_are_always_the_same() -> None:
     shapes = {"x": (3, 2), "ids": (3,), "on": ()}
-    feeds, again, other = (random_feeds(ClockedSession(), shapes, seed=seed) for seed in (0, 0, 1))
+    feeds, again, other = (random_feeds(ClockedSession().inputs, shapes, seed=seed) for seed in (0, 0, 1))
     assert {name: (array.dtype.name, array.shape) for name, array in feeds.items()} == {
         "x": ("float32", (3, 2)),
         "ids": ("int64", (3,)),

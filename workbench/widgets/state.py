@@ -14,8 +14,9 @@ from workbench.building import Built, build
 from workbench.engine import open_engine, read_log
 from workbench.errors import BuildError, Cancelled, ConfigError, WorkbenchError
 from workbench.profiles import opt_shapes
+from workbench.reference import random_feeds
 from workbench.store import EngineStore
-from workbench.timing import Measurement, measure, random_feeds
+from workbench.timing import Measurement, measure
 from workbench.types import LogLine, Progress
 from workbench.widgets.form_state import FormState
 from workbench.widgets.jobs import Job
@@ -118,7 +119,7 @@ class BuilderState(FormState):
             if engine.backend != backend:
                 engine = build(model, wish, backend, store=self.store, cancel=cancel).engine
             with open_engine(engine) as session:
-                feeds = random_feeds(session, opt_shapes(session.inputs, built.engine.config.profiles))
+                feeds = random_feeds(session.inputs, opt_shapes(session.inputs, built.engine.config.profiles))
                 measured = measure(session, feeds, limit_s=_TIMING_S, listener=self._listen_to_timing, cancel=cancel)
             with self.hold_trait_notifications():
                 self.measured_on = f"{backend} {precision}"

@@ -1,0 +1,69 @@
+"""The parent's side of the child process in which back ends build; `_child` is the other side."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from workbench import errors
+from workbench.errors import BuildError, WorkbenchError
+from workbench.model import Model
+from workbench.process import Ended, run_process
+from workbench.types import Listener, LogLine
+
+STARTING = "Starting the build process"
+
+
+def run_child(
+    model: Model, backend: str, task: dict[str, Any], folder: Path, listener: Listener, cancel: threading.Event
+) -> tuple[dict[str, Any], list[LogLine]]:
+    """Returns what the child answers and the whole log. The child never outlives this call."""
+    (folder / "out").mkdir()
+    (folder / "model.onnx").write_bytes(model.to_bytes())
+    ended = run_process(
+        [sys.executable, "-m", "workbench._child"],
+        listener,
+        cancel,
+        request={**task, "backend": backend, "folder": str(folder), "model_path": str(model.path)},
+        cwd=Path(__file__).parents[1],  # so that nothing in the user's folder is imported by accident
+        starting=STARTING,
+    )
+    if ended.answer is None:
+        raise _crash(ended, model)
+    if ended.answer["event"] == "error":
+        raise _error(ended.answer, ended.tail)
+    return ended.answer, ended.log
+
+
+def _error(answer: dict[str, Any], tail: tuple[str, ...]) -> WorkbenchError:
+    if answer["kind"] != "BuildError":
+        kind: type[WorkbenchError] = getattr(errors, answer["kind"])
+        return kind(answer["message"])
+    return BuildError(answer["message"], node=answer["node"], remedy=answer["remedy"], log_tail=tail)
+
+
+def _crash(ended: Ended, model: Model) -> BuildError:
+    """The child died without an answer: say how, and if it crashed, at which node the log ends."""
+    node = None
+    if ended.killed:
+        reason = "the build process was killed by the system, most likely because memory ran out"
+        remedy = "Close other programs, or give smaller max shapes."
+    elif ended.stopped_by:
+        reason, remedy = f"the build process was stopped ({ended.stopped_by})", "Build again."
+    elif ended.crash:
+        reason = f"the back end crashed ({ended.crash}) inside its native code"
+        remedy = "Try another precision or back end, and report the model to NVIDIA with the line that repeats it."
+        node = _last_node(model, ended.log)
+    else:
+        reason, remedy = f"the build process ended early (exit status {ended.status})", "The last log lines say more."
+    return BuildError(reason, node=node, remedy=remedy, log_tail=ended.tail)
+
+
+def _last_node(model: Model, log: list[LogLine]) -> str | None:
+    """The node that the end of the log speaks of."""
+    words = {word: index for index, line in enumerate(log[-50:]) for word in re.findall(r"[^\s\[\]{}'\",]+", line.text)}
+    named = [node.name for node in model.nodes if node.name in words]
+    return max(named, key=lambda name: words[name], default=None)
