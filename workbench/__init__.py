@@ -11,11 +11,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from workbench.backends import available
 from workbench.building import Built, build, check_support
-from workbench.dimensions import edit, set_dimension, set_input_dimension
+from workbench.dimensions import set_dimension, set_input_dimension
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
 from workbench.machine import this_machine
-from workbench.model import Model, load_model
+from workbench.model import Model, load_model, save_model
+from workbench.openings import describe_dimensions, edit, open_dimension
 from workbench.profiles import default_profile, parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec
@@ -34,12 +35,15 @@ __all__ = [
     "build",
     "check_support",
     "default_profile",
+    "describe_dimensions",
     "edit",
     "load_model",
+    "open_dimension",
     "open_engine",
     "parse_shapes",
     "read_layers",
     "read_log",
+    "save_model",
     "set_dimension",
     "set_input_dimension",
     "this_machine",

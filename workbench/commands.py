@@ -15,12 +15,12 @@ import numpy as np
 from workbench import building
 from workbench.accuracy import compare_outputs
 from workbench.backends import Session, available
-from workbench.dimensions import edit
 from workbench.engine import Engine, export_plan, open_engine, read_layers
 from workbench.errors import AccuracyError, BackendError, ConfigError, FeedError
 from workbench.layers import layers_to_json
 from workbench.machine import this_machine, usable_cores
 from workbench.model import Model, load_model
+from workbench.openings import edit
 from workbench.profiles import format_shapes, opt_shapes, parse_profiles
 from workbench.reference import random_feeds
 from workbench.store import EngineStore

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import onnx
 from onnx import ModelProto
 
 from workbench.errors import ModelError
 from workbench.model import Model
+from workbench.types import Dim
 
 
 def set_dimension(model: Model, name: str, dim: int | str) -> Model:
@@ -54,15 +56,46 @@ def set_input_dimension(model: Model, input_name: str, axis: int, dim: int | str
 
 def edit(model: Model, change: str) -> Model:
     """Apply one change written as text: 'batch=4' fixes a dimension by name, 'batch=n' renames it, 'x:2=height' or
-    'x:2=48' names or fixes axis 2 of input x. Raises ModelError for anything else."""
+    'x:2=48' names or fixes axis 2 of input x, 'ids:0,mask:0=batch' several at once. Raises ModelError for anything
+    else."""
+    places, dim = read_places(model, change)
+    if not places:
+        return set_dimension(model, _read_change(change)[0], dim)
+    for input_name, axis in places:
+        model = set_input_dimension(model, input_name, axis, dim)
+    return model
+
+
+def read_places(model: Model, change: str) -> tuple[tuple[tuple[str, int], ...], int | str]:
+    """The (input, axis) places and the new value of a change such as 'x:2=height' or 'ids:0,mask:0=batch'; no places
+    if it goes by a dimension's name. Raises ModelError for what cannot be read."""
+    target, dim = _read_change(change)
+    inputs = {spec.name for spec in model.inputs}
+    for words in ([target], target.split(",")):  # an input's name may hold commas
+        parts = [word.strip().rpartition(":") for word in words]
+        if all(axis.isdigit() and name in inputs for name, _, axis in parts):
+            return tuple((name, int(axis)) for name, _, axis in parts), dim
+    return (), dim
+
+
+def set_output_shapes(model: Model, shapes: Mapping[str, tuple[Dim, ...]]) -> Model:
+    """The model with these dimensions stated for its outputs, which are known but could not be inferred."""
+    proto = _copy(model.proto)
+    for value in proto.graph.output:
+        if value.name in shapes:
+            value.type.tensor_type.ClearField("shape")
+            for dim in shapes[value.name]:
+                item = value.type.tensor_type.shape.dim.add()
+                if dim is not None:
+                    _set_dim(item, dim)
+    return Model(proto, model.path, model.edits)
+
+
+def _read_change(change: str) -> tuple[str, int | str]:
     target, equals, value = change.rpartition("=")
     if not equals or not target or not value:
         raise ModelError(f"dimension {change!r}: write NAME=SIZE, NAME=NEWNAME or INPUT:AXIS=SIZE.")
-    dim = _read_dim(value, change)
-    name, colon, axis = target.rpartition(":")
-    if colon and axis.isdigit() and name in {spec.name for spec in model.inputs}:
-        return set_input_dimension(model, name, int(axis), dim)
-    return set_dimension(model, target, dim)
+    return target, _read_dim(value, change)
 
 
 def _read_dim(value: str, change: str) -> int | str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -73,12 +75,12 @@ class Model:
     @cached_property
     def parameters(self) -> int:
         """The number of weights: elements of all floating-point and quantized initializers and constants."""
-        return sum(_elements(tensor) for tensor in _tensors(self.proto.graph) if tensor.data_type in _WEIGHT_TYPES)
+        return sum(_elements(tensor) for tensor in tensors(self.proto.graph) if tensor.data_type in _WEIGHT_TYPES)
 
     @cached_property
     def external_files(self) -> tuple[Path, ...]:
         """The files that hold tensors outside the ONNX file."""
-        names = {_external(tensor)["location"] for tensor in _tensors(self.proto.graph) if _external(tensor)}
+        names = {_external(tensor)["location"] for tensor in tensors(self.proto.graph) if _external(tensor)}
         return tuple(self.path.parent / name for name in sorted(names))
 
     @property
@@ -112,7 +114,7 @@ class Model:
     def holds_half_precision(self) -> bool:
         """Whether some of its tensors are float16 or bfloat16 already."""
         half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-        return any(tensor.data_type in half for tensor in _tensors(self.proto.graph))
+        return any(tensor.data_type in half for tensor in tensors(self.proto.graph))
 
     @property
     def is_quantized(self) -> bool:
@@ -217,7 +219,7 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
             yield from attribute.graphs
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+def tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Initializers and the tensors in attributes, through all subgraphs."""
     yield from graph.initializer
     for node in graph.node:
@@ -227,7 +229,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
             elif attribute.type == AttributeProto.TENSORS:
                 yield from attribute.tensors
         for inner in subgraphs(node):
-            yield from _tensors(inner)
+            yield from tensors(inner)
 
 
 def _external(tensor: TensorProto) -> dict[str, str]:
@@ -239,7 +241,7 @@ def _external(tensor: TensorProto) -> dict[str, str]:
 def _check_external_data(proto: ModelProto, path: Path) -> None:
     folder = path.parent.resolve()
     sizes: dict[str, int] = {}
-    for tensor in _tensors(proto.graph):
+    for tensor in tensors(proto.graph):
         entry = _external(tensor)
         if not entry:
             continue
@@ -299,3 +301,41 @@ def _name_nodes(proto: ModelProto) -> None:
             name, number = f"{wanted}_{number}", number + 1
         node.name = name
         seen.add(name)
+
+
+def save_model(model: Model, path: str | Path) -> Model:
+    """Write a model, changes to its dimensions included, and return it as read back from there.
+
+    Weights outside the ONNX file are copied beside it. A file of that name is replaced when the new one is whole, but
+    the model's own file is not. Raises ModelError.
+    """
+    path = Path(os.path.abspath(Path(path).expanduser()))
+    if path == model.path:
+        raise ModelError(f"{path}: the model was read from this file; name another.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+            for file in _copy_external_files(model, path.parent, Path(folder)):
+                (path.parent / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(Path(folder) / file, path.parent / file)
+            (Path(folder) / path.name).write_bytes(model.to_bytes())
+            os.replace(Path(folder) / path.name, path)
+    except OSError as error:
+        raise ModelError(f"{path}: the model cannot be written ({error.strerror}).") from error
+    return load_model(path)
+
+
+def _copy_external_files(model: Model, wanted: Path, staging: Path) -> list[Path]:
+    """Copy the weights that are not in the wanted folder yet; returns their names, relative to it."""
+    copied = []
+    for file in model.external_files:
+        name = file.relative_to(model.path.parent)
+        there = wanted / name
+        if there.exists() and there.samefile(file):
+            continue
+        if there.exists():
+            raise ModelError(f"{there}: weights of another model lie here; name a folder without them.")
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, staging / name)
+        copied.append(name)
+    return copied

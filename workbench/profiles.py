@@ -113,7 +113,8 @@ def format_shapes(profile: OptimizationProfile) -> list[str]:
 def default_profile(inputs: Iterable[TensorSpec]) -> OptimizationProfile:
     """A first proposal for every input with open dimensions.
 
-    Batch 1, 1, 8; height and width of pictures 64, 640, 1280; sequence length 1, 128, 512. Fixed dimensions are kept.
+    Batch 1, 1, 8; height and width of pictures 1, 640, 1280, as Paddle-TRT proposes; sequence length 1, 128, 512.
+    Fixed dimensions are kept.
     """
     specs = tuple(inputs)
     by_name = {spec.name: spec for spec in specs}
@@ -178,7 +179,7 @@ def _guess(spec: TensorSpec, axis: int) -> tuple[int, int, int]:
     if axis == 0 or (isinstance(dim, str) and "batch" in dim.lower()):
         return 1, 1, 8
     if len(spec.shape) == 4 and spec.dtype.startswith(("float", "bfloat", "uint8")):
-        return 64, 640, 1280
+        return 1, 640, 1280
     return 1, 128, 512
 
 

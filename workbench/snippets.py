@@ -30,8 +30,7 @@ def shell_line(model: Model, config: BuildConfig, backend: str, *, reuse: bool =
 
 def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool = True) -> str:
     """A script that does the same and can be run as it is."""
-    lines = ["import workbench as wb", "", f"model = wb.load_model({_shown(model.path)!r})"]
-    lines += [f"model = wb.edit(model, {change!r})" for change in model.edits]
+    lines = ["import workbench as wb", "", *_load_lines(model)]
     fields = [f"precision={config.precision!r}"]
     if config.profiles:
         profiles = ", ".join(f"wb.parse_shapes({format_shapes(profile)!r})" for profile in config.profiles)
@@ -46,6 +45,22 @@ def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool 
     lines += [f"    {field}," for field in fields]
     lines += [")", f"built = wb.build(model, config, {backend!r}{'' if reuse else ', reuse=False'})", "print(built)"]
     return "\n".join(lines)
+
+
+def profile_code(model: Model, profile: OptimizationProfile) -> str:
+    """A script that changes the dimensions and makes the profile, for `EngineBuilder` or `build`."""
+    lines = ["import workbench as wb", "", *_load_lines(model)]
+    if profile.ranges:
+        lines.append(f"profile = wb.parse_shapes({format_shapes(profile)!r})")
+    return "\n".join(lines)
+
+
+def inspect_line(model: Model) -> str:
+    """One line for a POSIX shell that shows the same dimensions."""
+    words = ["workbench", "inspect", _shown(model.path)]
+    for change in model.edits:
+        words += ["--dim", change]
+    return shlex.join(words)
 
 
 _TRTEXEC_FLAGS = {
@@ -99,6 +114,11 @@ def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str
         lines.append(")")
     lines.append("predictor = paddle_infer.create_predictor(config)")
     return "\n".join(lines)
+
+
+def _load_lines(model: Model) -> list[str]:
+    edits = [f"model = wb.edit(model, {change!r})" for change in model.edits]
+    return [f"model = wb.load_model({_shown(model.path)!r})", *edits]
 
 
 def _edits(model: Model) -> str:

@@ -96,7 +96,7 @@ def test_bounds_by_dimension_make_a_profile_of_the_open_inputs() -> None:
 
 def test_the_proposal_knows_pictures_and_sequences() -> None:
     assert default_profile((IMAGE, TOKENS, FIXED)).ranges == {
-        "image": ShapeRange((1, 3, 64, 64), (1, 3, 640, 640), (8, 3, 1280, 1280)),
+        "image": ShapeRange((1, 3, 1, 1), (1, 3, 640, 640), (8, 3, 1280, 1280)),
         "tokens": ShapeRange((1, 1), (1, 128), (8, 512)),
     }
 

@@ -2,5 +2,6 @@
 
 from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.machine import MachineView
+from workbench.widgets.shapes import DimensionTable, ShapeExplorer
 
-__all__ = ["EngineBuilder", "MachineView"]
+__all__ = ["DimensionTable", "EngineBuilder", "MachineView", "ShapeExplorer"]

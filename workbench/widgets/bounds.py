@@ -15,13 +15,18 @@ Texts = tuple[str, str, str]
 def propose_bounds(inputs: Iterable[TensorSpec]) -> dict[str, Texts]:
     """The default profile as text, by the open dimension's key."""
     specs = tuple(inputs)
-    ranges = default_profile(specs).ranges
-    proposals: dict[str, Texts] = {}
-    for dim in open_dimensions(specs):
+    return bounds_of(specs, default_profile(specs))
+
+
+def bounds_of(inputs: Iterable[TensorSpec], profile: OptimizationProfile) -> dict[str, Texts]:
+    """A profile as text, by the open dimension's key; what it says nothing of is left out."""
+    found: dict[str, Texts] = {}
+    for dim in open_dimensions(inputs):
         name, axis = dim.places[0]
-        low, best, high = (str(getattr(ranges[name], bound)[axis]) for bound in BOUNDS)
-        proposals[dim.key] = (low, best, high)
-    return proposals
+        if name in profile.ranges and axis < len(profile.ranges[name].min):
+            low, best, high = (str(getattr(profile.ranges[name], bound)[axis]) for bound in BOUNDS)
+            found[dim.key] = (low, best, high)
+    return found
 
 
 def bounds_problems(inputs: Iterable[TensorSpec], bounds: Mapping[str, Texts]) -> dict[str, str]:

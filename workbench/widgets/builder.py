@@ -9,12 +9,12 @@ import ipywidgets as widgets
 from workbench.engine import read_layers
 from workbench.model import Model
 from workbench.store import EngineStore
-from workbench.types import SEVERITIES
+from workbench.types import SEVERITIES, OptimizationProfile
 from workbench.widgets import render
 from workbench.widgets.browser import CopyButton, Manners
 from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
 from workbench.widgets.form_state import FORM
-from workbench.widgets.parts import Choice, Fold, Option, button, row
+from workbench.widgets.parts import Choice, CodeFold, Fold, Option, button, row
 from workbench.widgets.phases import search_log
 from workbench.widgets.state import BUILDING, DONE, TIMING, BuilderState
 
@@ -22,15 +22,24 @@ from workbench.widgets.state import BUILDING, DONE, TIMING, BuilderState
 class EngineBuilder(widgets.VBox):
     """From a model to an engine with two clicks; `state` holds everything and can be used without the view.
 
-    model: a Model, a path, or nothing to start with the first model of data/. store: where engines are kept.
+    model: a Model, a path, or nothing to start with the first model of data/. profile: the sizes to start with, as
+    ShapeExplorer makes one. store: where engines are kept.
     """
 
-    def __init__(self, model: Model | str | Path | None = None, *, store: EngineStore | None = None) -> None:
+    def __init__(
+        self,
+        model: Model | str | Path | None = None,
+        *,
+        profile: OptimizationProfile | None = None,
+        store: EngineStore | None = None,
+    ) -> None:
         self.state = BuilderState(store)
         if isinstance(model, Model):
             self.state.take(model)
         elif model is not None or sample_models():
             self.state.load(model if model is not None else sample_models()[0])
+        if profile is not None:
+            self.state.fill_in(profile)
         self._build_button = button("Build", self.state.start, primary=True)
         self._cancel_button = button("Cancel", self.state.cancel)
         self._verdict = widgets.HTML()
@@ -48,7 +57,7 @@ class EngineBuilder(widgets.VBox):
         form.add_class("wb-form")
         actions = widgets.HBox([self._build_button, self._cancel_button, self._verdict])
         actions.add_class("wb-actions")
-        code = _Code(self.state)
+        code = CodeFold(self.state, ("Python", "Command line", "trtexec", "Paddle-TRT"), FORM)
         parts = [form, actions, self._progress.box, self._result.box, code.fold, Manners()]
         super().__init__([widgets.HTML(render.STYLE), *parts])
         self.add_class("wb")
@@ -156,25 +165,3 @@ class _Result:
         """Read only while open: a large network has thousands."""
         built = self.state.built
         self.table.value = render.layer_table(read_layers(built.engine)) if built and self.layers.is_open else ""
-
-
-class _Code:
-    """The same build in four other hands, always current."""
-
-    def __init__(self, state: BuilderState) -> None:
-        self.state = state
-        self.kind = Choice(
-            [Option(name, name) for name in ("Python", "Command line", "trtexec", "Paddle-TRT")], "Python"
-        )
-        self.text = widgets.HTML()
-        self.text.add_class("wb-code")
-        self.copy = CopyButton(label="Copy")
-        self.fold = Fold("Show code", self.kind, self.text, self.copy)
-        self.kind.observe(lambda change: self._show(), "value")
-        state.observe(lambda change: self._show(), FORM)
-        self._show()
-
-    def _show(self) -> None:
-        code = self.state.code().get(self.kind.value, "")
-        self.copy.text = code
-        self.text.value = render.code_block(code)

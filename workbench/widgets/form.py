@@ -11,6 +11,7 @@ from traitlets import link
 from workbench.profiles import BOUNDS, OpenDimension, open_dimensions
 from workbench.widgets import render
 from workbench.widgets.parts import Choice, Fold, Option, button, row
+from workbench.widgets.shape_state import ShapeState
 from workbench.widgets.state import BuilderState
 
 _GPUS = {
@@ -28,7 +29,7 @@ _GPUS = {
 class ModelPicker:
     """Choose a model of data/, type a path, or upload a file."""
 
-    def __init__(self, state: BuilderState) -> None:
+    def __init__(self, state: ShapeState) -> None:
         self.state = state
         known = [(path.name, str(path)) for path in sample_models()]
         self.known = widgets.Dropdown(
@@ -112,8 +113,10 @@ class BackendPicker:
 class ShapeTable:
     """Min, opt and max of every open dimension, checked while one types."""
 
-    def __init__(self, state: BuilderState) -> None:
-        self.state = state
+    def __init__(
+        self, state: ShapeState, usual: str = "The engine takes every size from min to max and is tuned for opt."
+    ) -> None:
+        self.state, self.usual = state, usual
         self.rows = widgets.VBox()
         self.rows.add_class("wb-shapes")
         self.note = widgets.HTML()
@@ -165,16 +168,14 @@ class ShapeTable:
         self.state.bounds = {**self.state.bounds, key: tuple(texts)}
 
     def _show(self) -> None:
-        wanted = bool(self.lines) and self.state.uses_profiles
+        wanted = bool(self.lines) and not self.state.no_shapes_note
         self.rows.layout.display = "" if wanted else "none"
-        if not self.state.uses_profiles:
-            title = self.state.support.title
-            self.note.value = f"<span class='wb-quiet'>{title} takes any shape; nothing to choose.</span>"
+        if self.state.no_shapes_note:
+            self.note.value = f"<span class='wb-quiet'>{self.state.no_shapes_note}</span>"
         elif self.state.model and not self.lines:
             self.note.value = "<span class='wb-quiet'>None: every dimension is fixed by the model.</span>"
         else:
-            usual = "The engine takes every size from min to max and is tuned for opt."
-            text = usual if wanted else "Choose a model first."
+            text = self.usual if wanted else "Choose a model first."
             self.note.value = f"<span class='wb-quiet'>{text}</span>"
         problems = self.state.shape_problems()
         for key, line in self.lines.items():
@@ -225,7 +226,7 @@ class AdvancedOptions:
         self.state.targets = None if chosen == self.state.support.default_targets else chosen
 
     def _check(self) -> None:
-        if not self.state.uses_profiles:
+        if self.state.no_shapes_note:
             self.workspace_note.value = f"<span class='wb-quiet'>has no effect on {self.state.support.title}</span>"
             return
         quiet = "<span class='wb-quiet'>the most scratch memory a layer may use, for example 512M or 1G</span>"

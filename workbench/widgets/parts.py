@@ -1,4 +1,4 @@
-"""Small controls the widgets are put together from: a choice, a fold, a labelled row."""
+"""Small controls the widgets are put together from: a choice, a fold, code to copy, a labelled row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import ipywidgets as widgets
 from traitlets import Unicode
+
+from workbench.widgets import render
+from workbench.widgets.browser import CopyButton
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,26 @@ class Fold(widgets.VBox):
     def _show(self) -> None:
         self._button.description = f"{'▾' if self.is_open else '▸'} {self._title}"
         self._body.layout.display = "" if self.is_open else "none"
+
+
+class CodeFold:
+    """The same as code, in the hands that `titles` names, always current: `state.code()` gives it by title."""
+
+    def __init__(self, state: Any, titles: Sequence[str], traits: Sequence[str]) -> None:
+        self.state = state
+        self.kind = Choice([Option(name, name) for name in titles], titles[0])
+        self.text = widgets.HTML()
+        self.text.add_class("wb-code")
+        self.copy = CopyButton(label="Copy")
+        self.fold = Fold("Show code", self.kind, self.text, self.copy)
+        self.kind.observe(lambda change: self._show(), "value")
+        state.observe(lambda change: self._show(), list(traits))
+        self._show()
+
+    def _show(self) -> None:
+        code = self.state.code().get(self.kind.value, "")
+        self.copy.text = code
+        self.text.value = render.code_block(code)
 
 
 def row(label: str, *controls: Any) -> widgets.HBox:
