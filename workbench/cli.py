@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from workbench import commands
+from workbench.commands import engines, measuring, models
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.types import PRECISIONS, parse_size
 
@@ -50,19 +50,25 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("backends", commands.backends, "what each back end can do on this machine")
+    command("backends", engines.backends, "what each back end can do on this machine")
 
-    inspect = command("inspect", commands.inspect, "inputs, outputs, operators of a model, and which back end takes it")
+    inspect = command("inspect", models.inspect, "inputs, outputs, operators of a model, and which back end takes it")
     _model_options(inspect)
+    inspect.add_argument("--tensors", action="store_true", help="list every tensor with its shape")
+    inspect.add_argument(
+        "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
+        help="list every tensor at these sizes, and the memory that activations take",
+    )  # fmt: skip
+    inspect.add_argument("--output", metavar="FILE", help="write the model, with the changes of --dim, there")
 
-    building = command("build", commands.build, "build an engine, or reuse the stored one")
+    building = command("build", engines.build, "build an engine, or reuse the stored one")
     _model_options(building)
     _build_options(building)
     building.add_argument("--no-reuse", action="store_true", help="build even if a stored engine fits, and replace it")
     building.add_argument("--output", metavar="FILE", help="put a copy of the plan there")
     building.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
 
-    bench = command("bench", commands.bench, "build or reuse an engine and measure its latency")
+    bench = command("bench", measuring.bench, "build or reuse an engine and measure its latency")
     _model_options(bench, nargs="?")
     _build_options(bench)
     bench.add_argument("--engine", metavar="KEY|FOLDER", help="instead of MODEL: a stored engine or its folder")
@@ -70,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(bench, iterations=100)
     bench.add_argument("--warmup", type=_positive, default=10, help="runs before the clock starts (default 10)")
 
-    compare = command("compare", commands.compare, "outputs and latency of one model on two back ends or precisions")
+    compare = command("compare", measuring.compare, "outputs and latency of one model on two back ends or precisions")
     _model_options(compare)
     compare.add_argument(
         "engines", nargs="*", metavar="BACKEND:PRECISION",
@@ -80,10 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(compare, iterations=20)
     compare.add_argument("--max-relative", type=float, metavar="X", help="exit 1 if an output differs by more, as 0.01")
 
-    engines = command("engines", commands.engines, "list, look into, remove or prune stored engines")
-    engines.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
-    engines.add_argument("--remove", metavar="KEY", help="forget this engine")
-    engines.add_argument("--prune", metavar="SIZE", type=_size, help="remove the longest unused until SIZE is left: 2G")
+    listing = command("engines", engines.engines, "list, look into, remove or prune stored engines")
+    listing.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
+    listing.add_argument("--remove", metavar="KEY", help="forget this engine")
+    listing.add_argument("--prune", metavar="SIZE", type=_size, help="remove the longest unused until SIZE is left: 2G")
     return parser
 
 
@@ -91,7 +97,7 @@ def _model_options(parser: argparse.ArgumentParser, nargs: str | None = None) ->
     parser.add_argument("model", nargs=nargs, help="ONNX file")
     parser.add_argument(
         "--dim", action="append", default=[], metavar="NAME=SIZE",
-        help="fix or rename a dimension first: batch=4, batch=n, or INPUT:AXIS=SIZE; may be repeated",
+        help="change a dimension first: batch=4 fixes, batch=n renames, INPUT:AXIS=NAME opens; may be repeated",
     )  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""What several commands share: loading, building, feeds, and values that JSON can hold."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from workbench import building
+from workbench.backends import Session
+from workbench.errors import FeedError
+from workbench.model import Model, load_model
+from workbench.openings import edit
+from workbench.profiles import opt_shapes, parse_profiles
+from workbench.reference import random_feeds
+from workbench.terminal import Printer
+from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
+
+
+def read_model(options: argparse.Namespace) -> Model:
+    model = load_model(options.model)
+    for change in options.dim:
+        model = edit(model, change)
+    return model
+
+
+def read_config(options: argparse.Namespace) -> BuildConfig:
+    return BuildConfig(
+        precision=options.precision or "fp32",
+        profiles=parse_profiles(options.shapes),
+        workspace_bytes=options.workspace,
+        targets=tuple(name for name in options.targets.lower().split(",") if name),
+        keep_io_types=not options.convert_io,
+    )
+
+
+def build_shown(
+    model: Model, config: BuildConfig, backend: str | None, *, reuse: bool = True, verbose: bool = False
+) -> building.Built:
+    return building.build(model, config, backend, reuse=reuse, listener=Printer(verbose))
+
+
+def read_feeds(
+    options: argparse.Namespace, session: Session, profiles: tuple[OptimizationProfile, ...]
+) -> Mapping[str, np.ndarray]:
+    """What --feeds names, or random arrays in the profile's opt shapes."""
+    if options.feeds is None:
+        return random_feeds(session.inputs, opt_shapes(session.inputs, profiles))
+    try:
+        with np.load(options.feeds) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        what = f"cannot be read as .npz with one array per input: {error}"
+        raise FeedError(f"{options.feeds}: {what}.") from error
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity and no NaN: null in their place."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
+
+
+def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "dtype": spec.dtype,
+        "shape": [dim if isinstance(dim, int) else None for dim in spec.shape],
+        "dims": [None if dim is None else str(dim) for dim in spec.shape],
+    }
