@@ -28,7 +28,8 @@ def inspect(options: argparse.Namespace) -> tuple[Any, str]:
         answers = {name: answer.result() for name, answer in asked.items()}
     if options.output:
         model = save_model(model, options.output)
-    data = {
+    asks = what_back_ends_ask(model, supports)
+    data: dict[str, Any] = {
         "model": str(model.path),
         "sha256": model.sha256,
         "producer": model.producer,
@@ -39,15 +40,15 @@ def inspect(options: argparse.Namespace) -> tuple[Any, str]:
         "dimensions": [_dimension(item) for item in dimensions],
         "nodes": len(model.nodes),
         "ops": model.operators,
-        "asks": what_back_ends_ask(model, supports),
+        "asks": asks,
         "backends": answers,
     }
-    text = _text(model, dimensions, answers, data["asks"])
+    text = _text(model, dimensions, answers, asks)
     if options.tensors or options.shapes:
         shapes = _tensor_shapes(model, options)
         data["tensors"] = [
             {"name": item.name, "dtype": item.dtype, "made_by": item.op_type or "input", "node": item.node,
-             "shape": None if item.shape is None else [dim if dim is None else dim for dim in item.shape],
+             "shape": None if item.shape is None else list(item.shape),
              "bytes": item.bytes}
             for item in shapes.tensors
         ]  # fmt: skip
@@ -104,6 +105,10 @@ def _text(
         elif item.is_input and not item.is_open:
             opening = f"--dim {item.tensor}:{item.axis}=NAME opens it"
             lines.append(f"  {item.tensor}, dimension {item.axis} is fixed to {item.dim}: no node insists; {opening}")
+        elif item.is_input and any(tensor == item.tensor and axis > item.axis for tensor, axis in item.same_as):
+            shared = f"shares its name {item.dim!r} with another: they are taken for equal"
+            parting = f"--dim {item.tensor}:{item.axis}=NAME parts them"
+            lines.append(f"  {item.tensor}, dimension {item.axis} {shared}; {parting}")
     lines.append("  " + ", ".join(f"{count} {name}" for name, count in model.operators.items()))
     for name, answer in answers.items():
         word = {True: "takes every node", False: "refuses nodes:", None: "cannot be used:"}[answer["supported"]]
@@ -117,7 +122,5 @@ def _tensors_text(shapes: TensorShapes, *, sized: bool) -> str:
     for item in shapes.tensors:
         shape = "unknown" if item.shape is None else "x".join("?" if dim is None else str(dim) for dim in item.shape)
         rows.append((item.name, item.dtype, shape or "scalar", f"{item.op_type} {item.node}".strip() or "input"))
-    memory = (
-        f"\nactivation memory: {shapes.peak_bytes / 1e6:,.1f} MB if every operator runs on its own" if sized else ""
-    )
-    return table(rows) + memory
+    memory = f"activation memory: {shapes.peak_bytes / 1e6:,.1f} MB if every operator runs on its own"
+    return "\n".join([table(rows), *([memory] if sized else [])])
