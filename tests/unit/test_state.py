@@ -19,7 +19,8 @@ from workbench.errors import BuildError, Cancelled, ConfigError
 from workbench.store import EngineStore
 from workbench.types import LogLine, Progress
 from workbench.widgets.phases import Phase, search_log, update_phases
-from workbench.widgets.state import BUILDING, CANCELLED, DONE, FAILED, IDLE, TIMING, BuilderState
+from workbench.widgets.state import BUILDING, TIMING, BuilderState
+from workbench.widgets.work_state import CANCELLED, DONE, FAILED, IDLE
 
 OCR_CLS = ROOT / "data" / "models" / "ppocr_mobile_v2_cls.onnx"
 rtx = pytest.mark.rtx

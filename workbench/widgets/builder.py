@@ -9,14 +9,14 @@ import ipywidgets as widgets
 from workbench.engine import read_layers
 from workbench.model import Model
 from workbench.store import EngineStore
-from workbench.types import SEVERITIES, OptimizationProfile
+from workbench.types import OptimizationProfile
 from workbench.widgets import render
 from workbench.widgets.browser import CopyButton, Manners
 from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
 from workbench.widgets.form_state import FORM
-from workbench.widgets.parts import Choice, CodeFold, Fold, Option, button, row
-from workbench.widgets.phases import search_log
-from workbench.widgets.state import BUILDING, DONE, TIMING, BuilderState
+from workbench.widgets.parts import CodeFold, Fold, button, row
+from workbench.widgets.progress import ProgressView
+from workbench.widgets.state import BUILDING, TIMING, BuilderState
 
 
 class EngineBuilder(widgets.VBox):
@@ -43,7 +43,7 @@ class EngineBuilder(widgets.VBox):
         self._build_button = button("Build", self.state.start, primary=True)
         self._cancel_button = button("Cancel", self.state.cancel)
         self._verdict = widgets.HTML()
-        self._progress, self._result = _Progress(self.state), _Result(self.state)
+        self._progress, self._result = ProgressView(self.state, [BUILDING], "Build log"), _Result(self.state)
         backend, advanced = BackendPicker(self.state), AdvancedOptions(self.state)
         form = widgets.VBox(
             [
@@ -76,51 +76,6 @@ class EngineBuilder(widgets.VBox):
             self._verdict.value = f"<span role='status'>{doing} … {state.elapsed_s:.1f} s{runs}</span>"
         else:
             self._verdict.value = render.mistake(problem) if state.model else ""
-
-
-class _Progress:
-    """The phases of the build and, folded, its log with a filter and a search."""
-
-    def __init__(self, state: BuilderState) -> None:
-        self.state = state
-        self.phases, self.lines = widgets.HTML(), widgets.HTML()
-        self.steps = Fold("Phases", self.phases)
-        self.severity = Choice([Option(name, name) for name in SEVERITIES], "info")
-        self.words = widgets.Text(placeholder="search the log", layout=widgets.Layout(width="240px"))
-        tools = widgets.HBox([self.severity, self.words])
-        tools.add_class("wb-controls")
-        self.fold = Fold("Build log", tools, self.lines)
-        self.box = widgets.VBox([self.steps, self.fold])
-        for control in (self.severity, self.words):
-            control.observe(lambda change: self._show_log(), "value")
-        self.fold.on_toggle(self._show_log)
-        state.observe(lambda change: self._show(), "changed")
-        state.observe(lambda change: self._turn(change["old"]), "status")
-        self._show()
-
-    def _turn(self, before: str) -> None:
-        """The phases open while a build goes on and fold themselves when it ended well."""
-        if self.state.status == BUILDING:
-            self.steps.is_open = True
-        elif self.state.status == DONE and before == BUILDING:
-            self.steps.is_open = False
-        self._show()
-
-    def _show(self) -> None:
-        phases, status = list(self.state.phases), self.state.status
-        ended_s = max((phase.ended_s or phase.started_s for phase in phases), default=0.0)
-        now_s = self.state.elapsed_s if status == BUILDING else ended_s
-        self.phases.value = render.phase_tree(phases, now_s, running=status == BUILDING)
-        self.steps.title = f"Phases · {now_s:.1f} s"
-        self.steps.layout.display = "" if phases else "none"
-        self.fold.layout.display = "" if self.state.log or self.state.busy else "none"
-        self._show_log()
-
-    def _show_log(self) -> None:
-        if self.fold.is_open:
-            self.lines.value = render.log_lines(
-                *search_log(list(self.state.log), self.severity.value, self.words.value)
-            )
 
 
 class _Result:

@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 import threading
-import time
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
 
-from traitlets import Instance, Int, Unicode
+from traitlets import Instance, Unicode
 
 from workbench.building import Built, build
 from workbench.engine import open_engine, read_log
-from workbench.errors import BuildError, Cancelled, ConfigError, WorkbenchError
+from workbench.errors import ConfigError
 from workbench.profiles import opt_shapes
 from workbench.reference import random_feeds
 from workbench.store import EngineStore
 from workbench.timing import Measurement, measure
 from workbench.types import LogLine, Progress
 from workbench.widgets.form_state import FormState
-from workbench.widgets.jobs import Job
-from workbench.widgets.phases import Phase, update_phases
+from workbench.widgets.work_state import WorkState
 
-IDLE, BUILDING, DONE, FAILED, CANCELLED, TIMING = "idle", "building", "done", "failed", "cancelled", "timing"
-_BUSY = (BUILDING, TIMING)
+BUILDING, TIMING = "building", "timing"
 _TIMING_S = 10.0
 
 
-class BuilderState(FormState):
-    """The form, and how its build goes.
+class BuilderState(WorkState, FormState):
+    """The form, and how its build goes."""
 
-    `changed` counts up whenever something that is not a trait of its own has changed: phases, log, elapsed time.
-    """
-
-    status = Unicode(IDLE)
     built = Instance(Built, allow_none=True)
     measurement = Instance(Measurement, allow_none=True)
     measured_on = Unicode(help="'back end precision' that the measurement is of")
-    error = Instance(WorkbenchError, allow_none=True)
-    changed = Int()
 
     def __init__(self, store: EngineStore | None = None) -> None:
-        self.phases: list[Phase] = []
-        self.log: list[LogLine] = []
-        self.job: Job | None = None
         self.built_code = self.timed_runs = ""
-        self._clock = time.monotonic
-        self._started = self._stopped = 0.0
-        self._lock = threading.Lock()
         super().__init__(store)
 
     def about_to_change(self) -> None:
@@ -60,14 +43,6 @@ class BuilderState(FormState):
     def form_has_changed(self) -> bool:
         """Whether the form asks for something else than what was built last."""
         return self.built is not None and self.code().get("Python", "") != self.built_code
-
-    @property
-    def busy(self) -> bool:
-        return self.status in _BUSY
-
-    @property
-    def elapsed_s(self) -> float:
-        return (self._clock() if self.busy else self._stopped) - self._started
 
     def start(self) -> None:
         """Build in the background; does nothing while something runs already."""
@@ -90,11 +65,6 @@ class BuilderState(FormState):
 
         self._run(BUILDING, work)
 
-    def cancel(self) -> None:
-        """Stop what runs; the status says so within a second."""
-        if self.job is not None:
-            self.job.cancel.set()
-
     @property
     def timed_engine(self) -> str:
         """What `time_it` would measure: the built engine where it can run, else ONNX Runtime's of the same model."""
@@ -112,6 +82,7 @@ class BuilderState(FormState):
             return
         model, built = self.model, self.built
         backend, precision = self.timed_engine.split()
+        self.timed_runs = ""
         wish = replace(built.engine.config, precision=precision, targets=())
 
         def work(cancel: threading.Event) -> None:
@@ -127,57 +98,11 @@ class BuilderState(FormState):
 
         self._run(TIMING, work)
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Until the work in the background has ended; False if it has not within timeout_s."""
-        return self.job is None or self.job.wait(timeout_s)
-
-    def _run(self, status: str, work: Callable[[threading.Event], None]) -> None:
-        self._started = self._clock()
-        self.timed_runs = ""
-        self.error = None
-        self.status = status
-
-        def guarded(cancel: threading.Event) -> None:
-            try:
-                work(cancel)
-                self._end(DONE)
-            except Cancelled as error:
-                self._fail(error, CANCELLED)
-            except WorkbenchError as error:
-                self._fail(error)
-            except Exception as error:  # the edge: what was not foreseen is shown, and the kernel lives on
-                self._fail(
-                    BuildError(f"{type(error).__name__}: {error}", log_tail=tuple(traceback.format_exc().splitlines()))
-                )
-
-        self.job = Job(guarded, self._tick)
-
-    def _end(self, status: str) -> None:
-        self._stopped = self._clock()
-        self.status = status
-
-    def _fail(self, error: WorkbenchError, status: str = FAILED) -> None:
-        self.error = error
-        self._end(status)
-
     def _forget_result(self) -> None:
-        with self._lock:
-            self.phases, self.log = [], []
         with self.hold_trait_notifications():
-            self.built = self.measurement = self.error = None
-            self.status = IDLE
-            self.changed += 1
-
-    def _tick(self) -> None:
-        self.changed += 1
+            self.built = self.measurement = None
+            self._forget_work()
 
     def _listen_to_timing(self, event: Progress | LogLine) -> None:
         if isinstance(event, Progress):
             self.timed_runs = f"{event.done:,} of {event.total:,} runs"
-
-    def _listen(self, event: Progress | LogLine) -> None:
-        with self._lock:
-            if isinstance(event, LogLine):
-                self.log.append(event)
-            else:
-                update_phases(self.phases, event, self._clock() - self._started)
