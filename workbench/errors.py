@@ -25,6 +25,10 @@ class WorkbenchError(Exception):
 
     exit_code = 2
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence, not the way through the code that led to it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ModelError(WorkbenchError):
     pass

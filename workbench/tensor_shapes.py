@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from workbench.model import Model, operator, tensors
+from workbench.model import Model, operator, subgraphs, tensors
 from workbench.types import Dim, Shape
 
 _LARGE = 1024
@@ -92,18 +92,11 @@ class ShapeInference:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._skeleton = ModelProto()
-        self._skeleton.CopyFrom(model.proto)
-        for tensor in tensors(self._skeleton.graph):
-            if math.prod(tensor.dims) > _LARGE:
-                for field in _CONTENT:
-                    tensor.ClearField(field)  # type: ignore[arg-type]
-                tensor.ClearField("external_data")
-                tensor.ClearField("data_location")
-        self._constants = {item.name for item in model.proto.graph.initializer}
+        self._skeleton = _skeleton(model)
+        weights = self._skeleton.graph.initializer
+        self._constants = {item.name for item in weights}
         self._weights = {
-            item.name: onnx.helper.make_tensor_value_info(item.name, item.data_type, item.dims)
-            for item in model.proto.graph.initializer
+            item.name: onnx.helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in weights
         }
         self._constants |= {name for node in model.nodes if node.op_type == "Constant" for name in node.output}
 
@@ -117,6 +110,9 @@ class ShapeInference:
         for value in proto.graph.input:
             for item, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
                 item.dim_value = size
+            for output in proto.graph.output:
+                if output.name == value.name:
+                    output.CopyFrom(value)
         return self._infer(proto)
 
     def symbolic(self) -> TensorShapes:
@@ -128,24 +124,55 @@ class ShapeInference:
         conflicts: tuple[ShapeConflict, ...] = ()
         for _ in range(_ROUNDS):
             inferred, conflicts = _infer_once(proto)
-            values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+            values = (*inferred.graph.output, *inferred.graph.value_info, *inferred.graph.input)
             known = {**self._weights, **{value.name: value for value in values}}
             if not _fold_shape_arithmetic(proto, known):
                 break
-        told = {item.node: item for item in (*conflicts, *_unnoticed(self.model.nodes, known))}
+        told = {item.node: item for item in (*conflicts, *_unnoticed(proto.graph.node, known))}
         conflicts = tuple(
-            replace(told[node.name], reason=_with_shapes(told[node.name].reason, node, known))
-            for node in self.model.nodes
-            if node.name in told
+            replace(told[key], node=node.name, reason=_with_shapes(told[key].reason, node, known))
+            for index, node in enumerate(self.model.nodes)
+            if (key := _key(index)) in told
         )
-        found = tuple(_tensor(spec.name, known) for spec in self.model.inputs)
+        names = {dim for spec in self.model.inputs for dim in spec.shape}
+        found = tuple(_tensor(spec.name, known, names) for spec in self.model.inputs)
         found += tuple(
-            _tensor(name, known, node)
+            _tensor(name, known, names, node)
             for node in self.model.nodes
             for name in node.output
             if name and name not in self._constants
         )
         return TensorShapes(found, conflicts, _peak_bytes(self.model, found))
+
+
+def _skeleton(model: Model) -> ModelProto:
+    """The model without the content of large tensors; nodes have keys for names, as no name may garble a message."""
+    skeleton = ModelProto()
+    skeleton.CopyFrom(model.proto)
+    for sparse in skeleton.graph.sparse_initializer:  # ONNX's inference knows dense ones only
+        skeleton.graph.initializer.add(name=sparse.values.name, data_type=sparse.values.data_type, dims=sparse.dims)
+    del skeleton.graph.sparse_initializer[:]
+    for tensor in tensors(skeleton.graph):
+        if math.prod(tensor.dims) > _LARGE:
+            for field in _CONTENT:
+                tensor.ClearField(field)  # type: ignore[arg-type]
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+    for index, node in enumerate(skeleton.graph.node):
+        node.name = _key(index)
+    return skeleton
+
+
+def _key(index: int) -> str:
+    return f"#{index}"
+
+
+def _bodies(graph: GraphProto) -> Iterator[GraphProto]:
+    """All subgraphs, through all levels."""
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield inner
+            yield from _bodies(inner)
 
 
 def _infer_once(proto: ModelProto) -> tuple[ModelProto, tuple[ShapeConflict, ...]]:
@@ -167,20 +194,18 @@ def _fold_shape_arithmetic(proto: ModelProto, known: Mapping[str, ValueInfoProto
     """Compute integer tensors that ONNX's own inference gave up on and that follow from shapes alone; put them into the
     graph as constants. Returns whether there was one, and so whether inferring again may tell more."""
     producers = {name: node for node in proto.graph.node for name in node.output if name}
-    constants = {item.name: item for item in proto.graph.initializer}
-    wanted: dict[str, None] = {}
-    nodes: dict[str, NodeProto] = {}
+    constants = {item.name: item for item in proto.graph.initializer if math.prod(item.dims) <= _LARGE}
+    wanted: dict[str, set[str]] = {}
     for node in proto.graph.node:
-        if _sizes(known.get(node.output[0])) is None and not _is_integer(known.get(node.output[0])):
+        if _sizes(known.get(node.output[0])) is None:
             for name in node.input[1:]:
                 if name in producers and producers[name].op_type != "Constant" and _is_integer(known.get(name)):
                     needed = _needed(name, producers, constants, known)
                     if needed is not None:
-                        wanted[name] = None
-                        nodes.update((item.output[0], item) for item in needed)
+                        wanted[name] = needed
     if not wanted:
         return False
-    values = _compute(proto, list(wanted), nodes, constants, known)
+    values = _compute(proto, wanted, constants, known)
     for name, value in values.items():
         node = producers[name]
         node.CopyFrom(onnx.helper.make_node("Constant", [], [name], name=node.name, value=value))
@@ -192,38 +217,39 @@ def _needed(
     producers: Mapping[str, NodeProto],
     constants: Mapping[str, TensorProto],
     known: Mapping[str, ValueInfoProto],
-) -> list[NodeProto] | None:
-    """The nodes that compute a tensor from constants and known shapes; None if it depends on anything else."""
-    found: dict[str, NodeProto] = {}
+) -> set[str] | None:
+    """The keys of the nodes that compute a tensor from constants and known shapes; None if it depends on anything
+    else."""
+    found: dict[str, str] = {}
     waiting = [name]
     while waiting:
         item = waiting.pop()
         node = producers.get(item)
         if item in found or item in constants or not item:
             continue
-        if node is None or len(node.output) != 1 or len(found) > _LARGE:
+        if node is None or (item == name and len(node.output) != 1) or len(found) > _LARGE:
             return None
-        found[item] = node
+        found[item] = node.name
         if node.op_type in ("Shape", "Size"):
             if _sizes(known.get(node.input[0])) is None:
                 return None
-        elif any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
+        elif any(item.HasField("g") or math.prod(item.t.dims) > _LARGE for item in node.attribute):
             return None
         elif node.op_type != "Constant":
             waiting += node.input
-    return list(found.values())
+    return set(found.values())
 
 
 def _compute(
     proto: ModelProto,
-    wanted: list[str],
-    nodes: Mapping[str, NodeProto],
+    wanted: Mapping[str, set[str]],
     constants: Mapping[str, TensorProto],
     known: Mapping[str, ValueInfoProto],
 ) -> dict[str, TensorProto]:
     import onnxruntime
 
-    order = [node for node in proto.graph.node if node.output and node.output[0] in nodes]
+    needed = set().union(*wanted.values())
+    order = [node for node in proto.graph.node if node.name in needed]
     sources = {name: known[name] for node in order if node.op_type in ("Shape", "Size") for name in node.input[:1]}
     fixed = [
         onnx.helper.make_node("ConstantOfShape", [f"{name}::shape"], [name], name=f"{name}::source") for name in sources
@@ -243,14 +269,16 @@ def _compute(
     options.intra_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(small.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        values: list[Any] = session.run(wanted, {})
+        values: list[Any] = session.run(list(wanted), {})
     except Exception:  # its exceptions have no common base but Exception; the tensor stays unknown, and is shown so
-        return {}
+        alone = [{name: keys} for name, keys in wanted.items()] if len(wanted) > 1 else []
+        return {name: value for one in alone for name, value in _compute(proto, one, constants, known).items()}
     return {name: onnx.numpy_helper.from_array(value, name) for name, value in zip(wanted, values, strict=True)}
 
 
-def _unnoticed(nodes: tuple[NodeProto, ...], known: Mapping[str, ValueInfoProto]) -> Iterator[ShapeConflict]:
-    """ONNX's inference counts neither the elements of a Reshape nor, in older operator sets, a Conv's channels."""
+def _unnoticed(nodes: Iterable[NodeProto], known: Mapping[str, ValueInfoProto]) -> Iterator[ShapeConflict]:
+    """ONNX's inference counts neither the elements of a Reshape nor, in older operator sets, a Conv's channels, and
+    leaves out the sizes that a kernel does not fit into."""
     for node in nodes:
         if node.op_type == "Reshape":
             given, made = _sizes(known.get(node.input[0])), _sizes(known.get(node.output[0]))
@@ -262,13 +290,20 @@ def _unnoticed(nodes: tuple[NodeProto, ...], known: Mapping[str, ValueInfoProto]
             groups = next((item.i for item in node.attribute if item.name == "group"), 1)
             if given and kernel and given[1] != kernel[1] * groups:
                 yield ShapeConflict(node.name, "Conv", f"it takes {kernel[1] * groups} channels, not {given[1]}")
+            elif given and kernel and len(given) == len(kernel) and 0 in (_sizes(known.get(node.output[0])) or (0,)):
+                yield ShapeConflict(node.name, "Conv", f"its kernel {list(kernel[2:])} does not fit into {list(given)}")
+        elif node.op_type in ("MaxPool", "AveragePool"):
+            given, made = _sizes(known.get(node.input[0])), _sizes(known.get(node.output[0]))
+            if given and made is None:
+                yield ShapeConflict(node.name, node.op_type, f"its kernel does not fit into {list(given)}")
 
 
 def _with_shapes(reason: str, node: NodeProto, known: Mapping[str, ValueInfoProto]) -> str:
     """The sentence with the shapes that come in, as ONNX leaves them out."""
-    if node.op_type == "Conv":
-        return reason  # it tells its channels itself
-    shapes = [_sizes(known.get(name)) for name in node.input]
+    if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+        return reason  # it tells its sizes itself
+    data = node.input[:1] if node.op_type == "Reshape" else node.input
+    shapes = [_sizes(known.get(name)) for name in data]
     said = " and ".join(str(list(shape)) for shape in shapes if shape)
     return f"{reason.rstrip('.')} (it gets {said})" if said else reason
 
@@ -285,7 +320,10 @@ def _is_integer(value: ValueInfoProto | None) -> bool:
     return value is not None and value.type.tensor_type.elem_type in (TensorProto.INT64, TensorProto.INT32)
 
 
-def _tensor(name: str, known: Mapping[str, ValueInfoProto], node: NodeProto | None = None) -> TensorShape:
+def _tensor(
+    name: str, known: Mapping[str, ValueInfoProto], names: Collection[Dim], node: NodeProto | None = None
+) -> TensorShape:
+    """names: of the inputs' dimensions; ONNX makes up others, which say nothing."""
     made_by = (node.name, operator(node)) if node is not None else ("", "")
     value = known.get(name)
     if value is None or value.type.WhichOneof("value") != "tensor_type":
@@ -296,7 +334,7 @@ def _tensor(name: str, known: Mapping[str, ValueInfoProto], node: NodeProto | No
         return TensorShape(name, dtype, None, *made_by)
     dims: list[Dim] = []
     for dim in tensor.shape.dim:
-        named = dim.dim_param if not dim.dim_param.startswith("unk__") else ""
+        named = dim.dim_param if dim.dim_param in names or not dim.dim_param.startswith("unk__") else ""
         dims.append(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else named or None)
     return TensorShape(name, dtype, tuple(dims), *made_by)
 
@@ -316,7 +354,10 @@ def _peak_bytes(model: Model, found: tuple[TensorShape, ...]) -> int:
             sizes[node.output[0]] = 0
     last: dict[str, int] = {}
     for index, node in enumerate(model.nodes):
-        for name in (*node.input, *node.output):
+        bodies = [graph for inner in subgraphs(node) for graph in (inner, *_bodies(inner))]
+        captured = [name for graph in bodies for inner in graph.node for name in inner.input]
+        captured += [output.name for graph in bodies for output in graph.output]
+        for name in (*node.input, *captured, *node.output):
             if name in storage:
                 last[storage[name]] = index
     for spec in model.outputs:

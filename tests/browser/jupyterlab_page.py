@@ -21,6 +21,13 @@ _KERNEL_IS_READY = """() => {
     return context?.isReady && kernel?.status === 'idle' && kernel?.connectionStatus === 'connected';
 }"""
 
+_CELL_ERRORS = """() => window.jupyterapp.shell.currentWidget.context.model.toJSON().cells
+    .filter(cell => !cell.metadata.tags?.includes('raises-exception'))
+    .flatMap(cell => cell.outputs ?? []).filter(output => output.output_type === 'error')
+    .map(output => `${output.ename}: ${output.evalue}`)"""
+_CELLS_NOT_RUN = """() => window.jupyterapp.shell.currentWidget.context.model.toJSON().cells
+    .filter(cell => cell.cell_type === 'code' && !cell.execution_count)"""
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -66,14 +73,14 @@ def command(page: Page, name: str, **options: Any) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run all cells and wait for the last one, or the first that fails."""
+    """Run all cells and wait for the last one, or the first that fails without being tagged to do so."""
     page.evaluate(
-        """() => {
-            window.ranAll = false;
-            window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ranAll = true; });
-        }"""
+        """() => { for (const cell of window.jupyterapp.shell.currentWidget.content.widgets) {
+            if (cell.model.type === 'code') cell.model.executionCount = null;  // the stored one
+        } }"""
     )
-    page.wait_for_function("window.ranAll", timeout=120_000)
+    command(page, "notebook:run-all-cells")
+    page.wait_for_function(f"({_CELLS_NOT_RUN})().length == 0 || ({_CELL_ERRORS})().length > 0", timeout=240_000)
 
 
 def run_cell(page: Page, index: int) -> Locator:
@@ -84,14 +91,8 @@ def run_cell(page: Page, index: int) -> Locator:
 
 
 def cell_errors(page: Page) -> list[str]:
-    """The errors among all outputs, as 'Name: text'."""
-    return page.evaluate(
-        """() => {
-            const cells = window.jupyterapp.shell.currentWidget.context.model.toJSON().cells;
-            return cells.flatMap(cell => cell.outputs ?? []).filter(output => output.output_type === 'error')
-                .map(output => `${output.ename}: ${output.evalue}`);
-        }"""
-    )
+    """The errors among all outputs, as 'Name: text', but for cells that are tagged to raise one."""
+    return page.evaluate(_CELL_ERRORS)
 
 
 def set_theme(page: Page, theme: str) -> None:

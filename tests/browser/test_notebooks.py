@@ -9,9 +9,11 @@ from playwright.sync_api import Page
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("name", ["00_welcome", "03_build_and_reuse"])
+@pytest.mark.parametrize("name", ["00_welcome", "02_input_shapes", "03_build_and_reuse"])
 def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:
     open_notebook(page, lab, f"notebooks/{name}.ipynb")
     run_all(page)
     assert cell_errors(page) == []
-    page.screenshot(path=screenshot_path("test_notebook_runs", name))
+    for part in range(12):  # JupyterLab draws only what is in sight
+        page.screenshot(path=screenshot_path("test_notebook_runs", name, part))
+        page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollBy(0, 850)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 from traitlets import Unicode
 
@@ -33,6 +34,19 @@ class ExplorerState(ShapeState):
     def take(self, model: Model) -> None:
         super().take(model)
         self.history, self.said, self.mistake = [], "", ""
+
+    def load(self, path: str | Path) -> None:
+        with self.hold_trait_notifications():
+            super().load(path)
+            if self.model is None:
+                self.history, self.said, self.mistake = [], "", ""
+
+    def part(self, key: str) -> None:
+        before, history = self.model, self.history
+        super().part(key)
+        assert before is not None
+        self.history = [*history, before]
+        self.said = "Done: each place has a name of its own. The file itself is not changed."
 
     def change(self, text: str) -> None:
         """Fix, rename or open a dimension, as 'batch=4', 'batch=n' or 'x:2=height'; a refusal goes to `mistake`."""

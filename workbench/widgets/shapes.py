@@ -27,6 +27,10 @@ class DimensionTable(widgets.HTML):
         table = render_shapes.dimension_table(found, describe_dimensions(found), what_back_ends_ask(found))
         super().__init__(render.STYLE + table)
         self.add_class("wb")
+        self._text = "\n".join(map(str, (f"{found.name}:", *found.inputs, "->", *found.outputs)))
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 class ShapeExplorer(widgets.VBox):
