@@ -65,6 +65,11 @@ def main() -> None:
 
 
 def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
+    if request["task"] == "export_torch":
+        from workbench.export.sources import serve_torch  # PyTorch is not everybody's
+
+        wish = {name: value for name, value in request.items() if name != "task"}
+        return {"event": "done", "exported": serve_torch(wish, listener)}
     folder = Path(request["folder"])
     backend = backends.load(request["backend"])
     model = Model(onnx.load(str(folder / "model.onnx"), load_external_data=False), Path(request["model_path"]))
@@ -72,10 +77,17 @@ def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
         support = backend.check(model, listener)
         refusals = [vars(refusal) for refusal in support.refusals]
         return {"event": "done", "supported": support.supported, "refusals": refusals}
-    layers = backend.build(model, config_from_json(request["config"]), folder / "out", listener)
+    config = config_from_json(request["config"])
+    if request["task"] == "network":
+        from workbench.export.described import build_described
+
+        layers, nodes = build_described(backend, request, config, folder, listener)
+    else:
+        layers = backend.build(model, config, folder / "out", listener)
+        nodes = tuple(node.name for node in model.nodes)
     write_layers(folder / "out", layers)
-    covered = covered_nodes(layers) & {node.name for node in model.nodes}
-    return {"event": "done", "layers": len(layers), "nodes_covered": len(covered)}
+    covered = covered_nodes(layers) & set(nodes)
+    return {"event": "done", "layers": len(layers), "nodes": len(nodes), "nodes_covered": len(covered)}
 
 
 def _failure(message: str, remedy: str | None) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,3 +61,18 @@ def _agreement(reference: np.ndarray, other: np.ndarray) -> float | None:
     if reference.ndim < 2 or reference.shape[-1] < 2:
         return None
     return float(np.mean(reference.argmax(-1) == other.argmax(-1)))
+
+
+def difference_to_json(difference: Difference) -> dict[str, Any]:
+    """JSON has no infinity and no NaN: null in their place."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(difference).items()
+    }
+
+
+def difference_from_json(data: Mapping[str, Any]) -> Difference:
+    """The inverse of difference_to_json."""
+    not_finite = {"max_abs": math.inf, "relative": math.inf, "cosine": math.nan}
+    values: dict[str, Any] = {name: not_finite.get(name) if value is None else value for name, value in data.items()}
+    return Difference(**values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ def run_child(
     if ended.answer is None:
         raise _crash(ended, model)
     if ended.answer["event"] == "error":
-        raise _error(ended.answer, ended.tail)
+        raise error_in(ended.answer, ended.tail)
     return ended.answer, ended.log
 
 
-def _error(answer: dict[str, Any], tail: tuple[str, ...]) -> WorkbenchError:
+def error_in(answer: Mapping[str, Any], tail: tuple[str, ...]) -> WorkbenchError:
+    """The error that `_child` answered with."""
     if answer["kind"] != "BuildError":
         kind: type[WorkbenchError] = getattr(errors, answer["kind"])
         return kind(answer["message"])

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,21 @@ class Built:
 
 
 @dataclass(frozen=True)
-class _Order:
-    """What is to be built: a resolved configuration and the recipe that names everything that matters."""
+class Order:
+    """What is to be built: a resolved configuration and the recipe that names everything that matters.
+
+    stamps: of the model's external files, taken before they were read. task: what the child is asked to do. prepare:
+    writes what it needs besides the model into its folder. repeat: a shell line that repeats the build.
+    """
 
     model: Model
     backend: str
     config: BuildConfig
     recipe: Mapping[str, Any]
     stamps: tuple[tuple[int, int], ...]
+    task: Mapping[str, Any]
+    prepare: Callable[[Path], None] = lambda folder: None
+    repeat: str | None = None
 
     @property
     def key(self) -> str:
@@ -86,17 +93,25 @@ def build(
     store = store or EngineStore()
     cancel = cancel or threading.Event()
     order = _order(model, config or BuildConfig(), backend or backends.default_backend(), listener, cancel)
+    order = replace(order, repeat=shell_line(model, order.config, order.backend, reuse=reuse))
+    return fulfil(order, store=store, reuse=reuse, listener=listener, cancel=cancel, start=start)
+
+
+def fulfil(
+    order: Order, *, store: EngineStore, reuse: bool, listener: Listener, cancel: threading.Event, start: float
+) -> Built:
+    """Look the order up or build it, as `build` says. start: of the whole, by time.monotonic()."""
     if not store.writable:
         return _from_read_only(store, order, reuse, start)
     with _patiently(store, order.key, listener, cancel):
         lookup = store.find(order.key, _raise_if(cancel))
         if reuse and lookup.engine:
             return Built(lookup.engine, True, None, time.monotonic() - start)
-        missed = lookup.damage or (store.why_missed(order.recipe, model.name) if reuse else "asked to build anew")
+        missed = lookup.damage or (store.why_missed(order.recipe, order.model.name) if reuse else "asked to build anew")
         try:
             engine = _build_into(store, order, listener, cancel)
         except BuildError as error:
-            error.repeat = shell_line(model, order.config, order.backend, reuse=reuse)
+            error.repeat = order.repeat
             raise
         except OSError as error:
             what = f"{store.folder}: the engine cannot be written ({error.strerror})"
@@ -104,7 +119,7 @@ def build(
     return Built(engine, False, missed, time.monotonic() - start)
 
 
-def _from_read_only(store: EngineStore, order: _Order, reuse: bool, start: float) -> Built:
+def _from_read_only(store: EngineStore, order: Order, reuse: bool, start: float) -> Built:
     lookup = store.find(order.key) if reuse else Lookup(None, "nothing can be built anew")
     if lookup.engine is None:
         what = lookup.damage or store.why_missed(order.recipe, order.model.name)
@@ -112,7 +127,7 @@ def _from_read_only(store: EngineStore, order: _Order, reuse: bool, start: float
     return Built(lookup.engine, True, None, time.monotonic() - start)
 
 
-def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, cancel: threading.Event) -> _Order:
+def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, cancel: threading.Event) -> Order:
     module = backends.load(backend)
     resolved = module.resolve(model, config)
     stamps = model.stamps  # before the content is read, so that a later change is noticed
@@ -127,7 +142,7 @@ def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, 
     }
     if stamps:
         listener(Progress(READING, 1, 1))
-    return _Order(model, backend, resolved, recipe, stamps)
+    return Order(model, backend, resolved, recipe, stamps, {"task": "build", "config": config_to_json(resolved)})
 
 
 def _raise_if(cancel: threading.Event) -> Callable[[], None]:
@@ -138,7 +153,7 @@ def _raise_if(cancel: threading.Event) -> Callable[[], None]:
     return check
 
 
-def _build_into(store: EngineStore, order: _Order, listener: Listener, cancel: threading.Event) -> Engine:
+def _build_into(store: EngineStore, order: Order, listener: Listener, cancel: threading.Event) -> Engine:
     """Build in a staging folder and hand it to the store."""
     model, plan = order.model, backends.load(order.backend).PLAN
     if order.config.precision == "fp32" and model.holds_half_precision:
@@ -146,8 +161,8 @@ def _build_into(store: EngineStore, order: _Order, listener: Listener, cancel: t
         listener(LogLine("warning", text))
     with store.staging() as work:
         began = time.monotonic()
-        task = {"task": "build", "config": config_to_json(order.config)}
-        result, log = run_child(model, order.backend, task, work, listener, cancel)
+        order.prepare(work)
+        result, log = run_child(model, order.backend, dict(order.task), work, listener, cancel)
         build_s = time.monotonic() - began
         if model.stamps != order.stamps:
             raise BuildError("the model's external weights were changed meanwhile", remedy="Build again.")
@@ -162,7 +177,7 @@ def _build_into(store: EngineStore, order: _Order, listener: Listener, cancel: t
             plan=plan,
             plan_bytes=sum(path.stat().st_size for path in folder.glob(f"{plan}*")),
             layers=result["layers"],
-            nodes=len(model.nodes),
+            nodes=result["nodes"],
             nodes_covered=result["nodes_covered"],
             build_s=round(build_s, 3),
             built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import engines, measuring, models
+from workbench.commands import engines, exporting, measuring, models
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.types import PRECISIONS, parse_size
 
@@ -61,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     inspect.add_argument("--output", metavar="FILE", help="write the model, with the changes of --dim, there")
 
+    export = command(
+        "export", exporting.export, "a model of PyTorch, Paddle or TensorFlow becomes ONNX, checked against it"
+    )
+    _export_options(export)
+
+    environments = command("environments", exporting.environments, "the converters' environments: list, make, remove")
+    environments.add_argument("--make", metavar="NAME", help="make this one now")
+    environments.add_argument("--remove", metavar="NAME", help="delete this one")
+    environments.add_argument("--verbose", action="store_true", help="print pip's lines on stderr")
+
     building = command("build", engines.build, "build an engine, or reuse the stored one")
     _model_options(building)
     _build_options(building)
@@ -91,6 +101,34 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--remove", metavar="KEY", help="forget this engine")
     listing.add_argument("--prune", metavar="SIZE", type=_size, help="remove the longest unused until SIZE is left: 2G")
     return parser
+
+
+def _export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        help="PyTorch: FILE.py:NAME (a function that returns (module, example)), .pt2, TorchScript. "
+        "Paddle: .pdmodel, .json or their folder. TensorFlow: SavedModel's folder, .keras, .h5, frozen .pb",
+    )
+    parser.add_argument(
+        "--from",
+        dest="framework",
+        metavar="FRAMEWORK",
+        help="torch, paddle or tensorflow (default: by the source)",
+    )
+    parser.add_argument("--output", "-o", metavar="FILE.onnx", help="default: in the workbench's own folder")
+    parser.add_argument("--opset", type=_positive, default=17, help="default 17, the newest that TensorRT 8.6 reads")
+    parser.add_argument("--exporter", default="dynamo", help="PyTorch's: dynamo (default) or classic")
+    parser.add_argument(
+        "--open", action="append", default=[], metavar="INPUT:AXIS=NAME", help="PyTorch: leave this dimension open"
+    )
+    parser.add_argument("--inputs", default="", help="frozen .pb: names, with commas")
+    parser.add_argument("--outputs", default="", help="TensorFlow: names, with commas")
+    parser.add_argument(
+        "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
+        help="compare at these shapes, such as x:1x3x224x224; an input given again starts another set",
+    )  # fmt: skip
+    parser.add_argument("--yes", action="store_true", help="make the converter's environment if it is not there yet")
+    parser.add_argument("--verbose", action="store_true", help="print the converter's log on stderr")
 
 
 def _model_options(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

@@ -20,6 +20,8 @@ from workbench.types import Dim, Shape
 _LARGE = 1024
 """Tensors of more elements hold no shapes: their content is left out, which makes a large model quick to study."""
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+_SIZES_FIRST = {"ConstantOfShape", "Range"}
+"""Other operators take data first, then sizes."""
 _ROUNDS = 500
 _ERROR = re.compile(r"\(op_type:(?P<op_type>.*?), node name: (?P<node>.*?)\): (?:\[\w+\] ?)*(?P<reason>.*)")
 _FOLLOWS = "expected to have type but instead is null"
@@ -198,7 +200,7 @@ def _fold_shape_arithmetic(proto: ModelProto, known: Mapping[str, ValueInfoProto
     wanted: dict[str, set[str]] = {}
     for node in proto.graph.node:
         if _sizes(known.get(node.output[0])) is None:
-            for name in node.input[1:]:
+            for name in node.input if node.op_type in _SIZES_FIRST else node.input[1:]:
                 if name in producers and producers[name].op_type != "Constant" and _is_integer(known.get(name)):
                     needed = _needed(name, producers, constants, known)
                     if needed is not None:
@@ -313,7 +315,8 @@ def _sizes(value: ValueInfoProto | None) -> Shape | None:
     if value is None or not value.type.tensor_type.HasField("shape"):
         return None
     dims = value.type.tensor_type.shape.dim
-    return tuple(dim.dim_value for dim in dims) if all(dim.HasField("dim_value") for dim in dims) else None
+    known = all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims)  # ONNX infers negative ones, too
+    return tuple(dim.dim_value for dim in dims) if known else None
 
 
 def _is_integer(value: ValueInfoProto | None) -> bool:

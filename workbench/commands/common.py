@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping
 from typing import Any
 from zipfile import BadZipFile
@@ -56,13 +55,6 @@ def read_feeds(
     except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
         what = f"cannot be read as .npz with one array per input: {error}"
         raise FeedError(f"{options.feeds}: {what}.") from error
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no NaN: null in their place."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
-    }
 
 
 def spec_to_json(spec: TensorSpec) -> dict[str, Any]:

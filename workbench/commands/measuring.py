@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.accuracy import compare_outputs
+from workbench.accuracy import compare_outputs, difference_to_json
 from workbench.backends import available
-from workbench.commands.common import build_shown, finite, read_config, read_feeds, read_model
+from workbench.commands.common import build_shown, read_config, read_feeds, read_model
 from workbench.engine import open_engine
 from workbench.errors import AccuracyError, BackendError, ConfigError
 from workbench.machine import usable_cores
@@ -83,7 +82,7 @@ def compare(options: argparse.Namespace) -> tuple[Any, str]:
     data = {
         "reference": pair[0],
         "other": pair[1],
-        "outputs": [finite(asdict(item)) for item in differences],
+        "outputs": [difference_to_json(item) for item in differences],
         "reference_median_ms": medians[0],
         "other_median_ms": medians[1],
         "notes": notes,

@@ -4,3 +4,11 @@ export.torch(module, example, open_dims={"input": {0: "batch"}})
 export.paddle("inference/")          export.tensorflow("saved_model/")
 export.network("tiny", describe)     NVIDIA's API, layer by layer, no ONNX at all
 """
+
+from workbench.export.exported import Exported, Parity
+from workbench.export.from_paddle import export_paddle as paddle
+from workbench.export.from_tensorflow import export_tensorflow as tensorflow
+from workbench.export.from_torch import export_torch as torch
+from workbench.export.torch_source import load_torch
+
+__all__ = ["Exported", "Parity", "load_torch", "paddle", "tensorflow", "torch"]

@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from workbench.accuracy import Difference, compare_outputs
+from workbench.accuracy import Difference, compare_outputs, difference_from_json, difference_to_json
 from workbench.errors import ExportError, FeedError, RunError
 from workbench.model import Model, load_model
 from workbench.reference import Reference
@@ -128,3 +129,39 @@ def check_parity(
             )
         found.append(parity)
     return tuple(found)
+
+
+def exported_to_json(exported: Exported) -> dict[str, Any]:
+    """What `workbench export --json` prints; infinite and undefined differences are null."""
+    model = exported.model
+    return {
+        "onnx": str(model.path),
+        "framework": exported.framework,
+        "converter": exported.converter,
+        "opset": model.opset,
+        "nodes": len(model.nodes),
+        "inputs": [str(spec) for spec in model.inputs],
+        "outputs": [str(spec) for spec in model.outputs],
+        "parity": [
+            {
+                "shapes": {name: list(shape) for name, shape in item.shapes.items()},
+                "outputs": [difference_to_json(difference) for difference in item.differences],
+            }
+            for item in exported.parity
+        ],
+        "notes": list(exported.notes),
+        "elapsed_s": round(exported.elapsed_s, 3),
+    }
+
+
+def exported_from_json(data: Mapping[str, Any]) -> Exported:
+    """The inverse, by the file that was written."""
+    parity = tuple(
+        Parity(
+            {name: tuple(shape) for name, shape in item["shapes"].items()},
+            tuple(map(difference_from_json, item["outputs"])),
+        )
+        for item in data["parity"]
+    )
+    model = load_model(data["onnx"])
+    return Exported(model, data["framework"], data["converter"], parity, tuple(data["notes"]), data["elapsed_s"])

@@ -1,7 +1,8 @@
 """Widgets for JupyterLab: thin views over plain state."""
 
 from workbench.widgets.builder import EngineBuilder
+from workbench.widgets.exporter import ExportCard, Exporter
 from workbench.widgets.machine import MachineView
 from workbench.widgets.shapes import DimensionTable, ShapeExplorer
 
-__all__ = ["DimensionTable", "EngineBuilder", "MachineView", "ShapeExplorer"]
+__all__ = ["DimensionTable", "EngineBuilder", "ExportCard", "Exporter", "MachineView", "ShapeExplorer"]

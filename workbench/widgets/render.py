@@ -113,7 +113,7 @@ def result_card(built: Built, *, form_has_changed: bool = False) -> str:
     return (
         f"<div class='wb-card' data-reused='{str(built.reused).lower()}'>"
         f"<h4>{escape(engine.model_name)} · {engine.precision} · {escape(engine.backend)} {escape(engine.release)}"
-        f"<em>{'reused' if built.reused else 'built'}</em></h4>{_facts(facts)}"
+        f"<em>{'reused' if built.reused else 'built'}</em></h4>{fact_row(facts)}"
         f"<p class='wb-quiet'>{escape(why)}{' · The form has changed since.' if form_has_changed else ''}</p>"
         f"<p class='wb-quiet'><code>{escape(str(engine.plan_path))}</code></p></div>"
     )
@@ -150,7 +150,7 @@ def measurement_card(measured: Measurement, measured_on: str, note: str = "") ->
         ("runs", f"{len(measured.times_ms)}, after {measured.warmup} to warm up"),
     ]
     return (
-        f"<div class='wb-card'><h4>Timed: {escape(measured_on)}</h4>{_facts(facts)}"
+        f"<div class='wb-card'><h4>Timed: {escape(measured_on)}</h4>{fact_row(facts)}"
         f"<p>{escape(note)}</p><p class='wb-quiet'>{escape(measured.clock)}</p>"
         f"<p class='wb-quiet'>{escape(str(measured.machine))}</p></div>"
     )
@@ -178,7 +178,7 @@ def error_card(error: WorkbenchError) -> str:
     return "".join([*parts, "</div>"])
 
 
-def _facts(pairs: Iterable[tuple[str, str]]) -> str:
+def fact_row(pairs: Iterable[tuple[str, str]]) -> str:
     return "<div class='wb-facts'>" + "".join(
         f"<div><span>{escape(name)}</span><b>{escape(value)}</b></div>" for name, value in pairs if value
     ) + "</div>"  # fmt: skip
@@ -214,6 +214,6 @@ def machine_table(machine: Machine, supports: Iterable[Support]) -> str:
         facts.append(("driver supports", f"CUDA {machine.cuda_version}"))
     facts.append(("Python", machine.python))
     return (
-        f"{_facts(facts)}<table class='wb-table'><thead><tr><th>back end</th><th>builds engines here</th>"
+        f"{fact_row(facts)}<table class='wb-table'><thead><tr><th>back end</th><th>builds engines here</th>"
         f"<th>runs them here</th><th>precisions</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )

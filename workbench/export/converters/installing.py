@@ -1,0 +1,170 @@
+"""A virtual environment in a folder: made with venv, filled by pip, tried."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ExportError
+from workbench.export.converters.interpreters import Interpreter, python_in
+from workbench.process import Ended, run_process
+from workbench.types import Listener, LogLine, Progress
+
+RECORD = "environment.json"
+_PATIENCE_S = 60.0
+_CHECK = """
+import importlib.metadata, importlib.util, json, sys
+request = json.loads(sys.argv[1])
+for name, wanted in request["packages"].items():
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit(f"{name} is missing")
+    if wanted and found != wanted:
+        sys.exit(f"it holds {name} {found}, not {wanted}")
+for name in request["modules"]:
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        sys.exit(f"the module {name} is missing")
+"""
+_PIP_LINE = re.compile(r"\s*(Collecting|Downloading|Using cached|Installing collected packages:|Successfully) (.*)")
+
+
+def install(
+    requirements: Sequence[str],
+    modules: Sequence[str],
+    interpreter: Interpreter,
+    folder: Path,
+    listener: Listener,
+    cancel: threading.Event,
+) -> None:
+    """Make the environment in an empty folder, import the modules once, and note in RECORD what was installed.
+
+    Raises ExportError with what venv, pip or the import said; Cancelled. The caller removes the folder then.
+    """
+    began = time.monotonic()
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    run = _Runner(scratch, listener, cancel)
+    run([interpreter.path, "-I", "-m", "venv", folder], "Creating a virtual environment")
+    pip = [python_in(folder), "-I", "-u", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    options = ["--progress-bar", "off", "--no-compile", "--no-warn-script-location"]
+    run([*pip, "install", *options, *requirements], "Starting pip", _PipLines())
+    # zlib first: Paddle 2.6 brings one of its own, and Python's crashes when it is loaded later.
+    run([python_in(folder), "-I", "-c", f"import zlib, {', '.join(modules)}"], "Trying it")
+    freeze = _Lines()
+    run([*pip, "freeze"], "Noting what was installed", freeze)
+    shutil.rmtree(scratch)
+    record = {
+        "requirements": list(requirements),
+        "release": interpreter.release,
+        "installed": freeze.lines,
+        "size_bytes": folder_bytes(folder),
+        "made_s": round(time.monotonic() - began, 1),
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=1))
+
+
+def fault(folder: Path, requirements: Sequence[str], modules: Sequence[str]) -> str:
+    """Why the environment in this folder cannot be used, asked of its own Python; empty if it can."""
+    pinned = [re.match(r"([\w.-]+)(?:==([\w.+-]+))?", text) for text in requirements]
+    packages = {match[1]: match[2] or "" for match in pinned if match}
+    request = json.dumps({"packages": packages, "modules": modules})
+    try:
+        if set(read_record(folder)) != {"requirements", "release", "installed", "size_bytes", "made_s"}:
+            return f"{RECORD} is damaged"
+        command = [str(python_in(folder)), "-I", "-c", _CHECK, request]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except (OSError, ValueError) as error:
+        return f"{getattr(error, 'filename', None) or RECORD}: {getattr(error, 'strerror', None) or error}"
+    except subprocess.TimeoutExpired:
+        return "its Python does not answer"
+    if told.returncode:
+        return (told.stderr.strip().split("\n")[-1] or f"its Python ends with status {told.returncode}")[:300]
+    return ""
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `install` noted. Raises OSError or ValueError where there is nothing of the kind."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    if not isinstance(record, dict):
+        raise ValueError("not a record")
+    return record
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+
+
+class _Runner:
+    """Runs the steps of making an environment; each ends the whole with an ExportError when it fails."""
+
+    def __init__(self, scratch: Path, listener: Listener, cancel: threading.Event) -> None:
+        self.listener, self.cancel = listener, cancel
+        # What is stopped in the middle leaves its scratch files, so they lie where everything is removed.
+        self.variables = {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch), "PIP_USER": "0"}
+
+    def __call__(self, command: list[Any], phase: str, decode: Callable[[bytes], list[Any]] | None = None) -> None:
+        ended = run_process(
+            command,
+            self.listener,
+            self.cancel,
+            environment=self.variables,
+            starting=phase,
+            decode=decode or _Lines(),
+        )
+        if ended.status:
+            raise ExportError(_failure(phase, ended))
+
+
+class _Lines:
+    """Lines of text, kept and told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, raw: bytes) -> list[Any]:
+        self.lines.append(raw.decode(errors="replace").rstrip())
+        return [LogLine("info", self.lines[-1])]
+
+
+class _PipLines:
+    """pip's lines as log and phases: each package as it is collected, then the installation of all."""
+
+    def __init__(self) -> None:
+        self.phase = ""
+
+    def __call__(self, raw: bytes) -> list[Any]:
+        text = raw.decode(errors="replace").rstrip()
+        events: list[Any] = [LogLine("info", text)] if text.strip() else []
+        match = _PIP_LINE.match(text)
+        if not match:
+            return events
+        verb, what = match.groups()
+        if self.phase:
+            events.append(Progress(self.phase, 1, 1))
+        self.phase = ""
+        if verb.startswith("Installing"):
+            self.phase = f"Installing {what.count(',') + 1} packages"
+        elif verb != "Successfully":
+            self.phase = f"{verb} {what.split(' (from')[0].rpartition('/')[2]}"
+        if self.phase:
+            events.append(Progress(self.phase, 0, None))
+        return events
+
+
+def _failure(phase: str, ended: Ended) -> str:
+    if ended.killed:
+        reason = "was killed by the system, most likely because memory ran out: close other programs"
+    else:
+        said = [line.text.removeprefix("ERROR: ") for line in ended.log if line.text.startswith("ERROR:")]
+        last = " ".join(said) or " ".join(ended.tail[-2:]) or f"exit status {ended.status}"
+        reason = f"failed: {last[:600].rstrip('.')}"
+    return f"'{phase}' {reason}. Nothing was left behind; check the network and `pip config list`."

@@ -1,0 +1,228 @@
+"""PyTorch -> ONNX: opset 17 by either of PyTorch's exporters, open dimensions proven at several shapes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from workbench.errors import ConfigError, ExportError
+from workbench.export import torch_dims
+from workbench.export.exported import Exported, Parity, check_parity, default_path, staged
+from workbench.export.graph_names import name_nodes, set_interface
+from workbench.export.opset import lower_opset
+from workbench.export.torch_errors import first_line
+from workbench.export.torch_exporters import EXPORTERS, Job, run_exporter, temporary
+from workbench.export.torch_module import ROOT, answer, at_rest, import_torch, read_example
+from workbench.export.trials import Trial, open_specs, trial_at, trials
+from workbench.model import LARGE_BYTES, load_model
+from workbench.types import Listener, Progress, Shape, TensorSpec, ignore
+
+
+def export_torch(
+    module: Any,
+    example: Any,
+    *,
+    open_dims: Mapping[str, Mapping[int, str]] | None = None,
+    output: str | Path | None = None,
+    name: str | None = None,
+    opset: int = 17,
+    exporter: str = "dynamo",
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    shapes: Sequence[Mapping[str, Shape]] | None = None,
+    listener: Listener = ignore,
+) -> Exported:
+    """Export a torch.nn.Module, an ExportedProgram or a TorchScript module; it is left as it was.
+
+    example: a tensor, a tuple of tensors, or a dict of tensors by the names of forward's arguments. open_dims: by the
+    name of an input or of forward's argument, the axes that stay open and what they are called; equal names mean
+    equal sizes. name: of the model, its class if not given; output: the file, in the workbench's own folder if not
+    given. opset: 17 is the newest that TensorRT 8.6 reads. exporter: 'dynamo' or 'classic' (TorchScript's tracer).
+    input_names, output_names: else forward's own, and the keys or 'output_0' of what it returns. shapes: where the
+    answers are compared besides the example, by input name; else at two more sizes of every open dimension.
+
+    Raises ConfigError and ShapeError for what the arguments say; ExportError when PyTorch cannot export the module,
+    when a dimension would not stay open, or when ONNX Runtime answers differently.
+    """
+    start = time.monotonic()
+    torch = import_torch()
+    if exporter not in EXPORTERS:
+        raise ConfigError(f"there is no exporter {exporter!r}; choose one of {', '.join(EXPORTERS)}.")
+    title = name or getattr(module, "original_name", None) or type(module).__name__
+    module = _module(torch, module, title)
+    inputs = read_example(module, example, input_names)
+    arrays = {key: tensor.numpy() for key, tensor in zip(inputs.names, inputs.tensors, strict=True)}
+    specs = open_specs(arrays, open_dims or {}, dict(zip(inputs.parameters, inputs.names, strict=True)))
+    tried = trials(specs, arrays, shapes)
+    job = Job(title, module, inputs, specs, tried, _tracing(tried), exporter, opset, listener)
+    if exporter == "dynamo" and isinstance(module, torch.jit.ScriptModule):
+        job.exporter = "classic"
+        job.notes.append("TorchScript holds no Python for the dynamo exporter; the classic one wrote this")
+    path = Path(output).expanduser() if output else default_path(name or title.lower())
+    with at_rest(module):
+        answers = [_answer(job, trial) for trial in tried]
+        parity = _into(path, job, answers, _output_names(job, answers, output_names))
+    converter = f"torch.onnx ({job.exporter})"
+    return Exported(
+        load_model(path), f"PyTorch {_release(torch)}", converter, parity, tuple(job.notes), time.monotonic() - start
+    )
+
+
+def _into(path: Path, job: Job, answers: list[dict[str, np.ndarray]], outputs: tuple[str, ...]) -> tuple[Parity, ...]:
+    """Export, check and compare in a folder of its own; the file appears at `path` when all is well."""
+    with staged(path) as draft:
+        phase = f"Exporting with torch.onnx ({job.exporter})"
+        job.listener(Progress(phase, 0, None))
+        proto = run_exporter(job, draft.parent)
+        kept = [index for index in range(len(job.specs)) if temporary(index) in {v.name for v in proto.graph.input}]
+        job.notes += [
+            f"input {spec.name} plays no part in what the module returns; the export leaves it out"
+            for index, spec in enumerate(job.specs)
+            if index not in kept
+        ]
+        if len(proto.graph.output) != len(outputs):
+            wrote = len(proto.graph.output)
+            raise ExportError(f"{job.name}: it returns {len(outputs)} tensors, but the exporter wrote {wrote} outputs.")
+        if not kept:
+            raise ExportError(
+                f"{job.name}: what the {job.exporter} exporter wrote reads none of its inputs; "
+                "forward may leave PyTorch on the way (.numpy(), .item(), .tolist()): keep to tensors."
+            )
+        specs = tuple(job.specs[index] for index in kept)
+        sources = name_nodes(proto, ROOT)
+        yielded = set_interface(proto, [spec.name for spec in specs], outputs)
+        job.notes += [f"a value inside the graph was called {name} too and has another name now" for name in yielded]
+        torch_dims.check_open(proto, specs, job.name, job.exporter, sources)
+        renamed = [dict(zip(outputs, found.values(), strict=True)) for found in answers]
+        torch_dims.set_dims(
+            proto, specs, [(trial.sizes, found) for trial, found in zip(job.trials, renamed, strict=True)]
+        )
+        proto = lower_opset(proto, job.opset)
+        save(proto, draft)
+        job.listener(Progress(phase, 1, 1))
+        job.listener(Progress("Checking", 0, None))
+        load_model(draft)
+        job.listener(Progress("Checking", 1, 1))
+        return _compared(job, draft, proto, specs, renamed, sources)
+
+
+# ---- before
+
+
+def _module(torch: Any, module: Any, name: str) -> Any:
+    if isinstance(module, torch.export.ExportedProgram):
+        module = module.module()
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    if not isinstance(module, torch.nn.Module):
+        raise ConfigError(f"{name}: not a torch.nn.Module; wrap a function in a module whose forward calls it.")
+    for parameter, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ExportError(
+                f"{name}: {parameter} is {kind}; export the module in float32 (module.float()): "
+                "the precision is chosen when the engine is built."
+            )
+    return module
+
+
+def _tracing(tried: Sequence[Trial]) -> Trial:
+    """What the exporter sees: sizes 0 and 1 count as constants for torch.export, so larger ones where there are."""
+    return next((trial for trial in tried if all(size > 1 for size in trial.sizes.values())), tried[0])
+
+
+def _answer(job: Job, trial: Trial) -> dict[str, np.ndarray]:
+    try:
+        return answer(job.module, job.inputs, list(trial.feeds.values()))
+    except ExportError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        what = f"{type(error).__name__}: {first_line(error)}"
+        if trial is job.trials[0]:
+            raise ExportError(f"{job.name}: the module does not run on its own example ({trial}): {what}.") from error
+        open_to = [dim for dim in trial.sizes if not _runs_at(job, dim, trial.sizes[dim])]
+        dims = " and ".join(open_to or trial.sizes)
+        raise ExportError(
+            f"{job.name}: {dims} cannot be open: the module itself runs on {job.trials[0]} but not on {trial}: {what}. "
+            "Leave it fixed, or say with `shapes` where the module runs."
+        ) from error
+
+
+def _runs_at(job: Job, dim: str, size: int) -> bool:
+    trial = trial_at(job.specs, job.trials[0].feeds, {dim: size}, 0)
+    try:
+        answer(job.module, job.inputs, list(trial.feeds.values()))
+    except Exception:  # told by the caller
+        return False
+    return True
+
+
+def _output_names(
+    job: Job, answers: Sequence[Mapping[str, np.ndarray]], wanted: Sequence[str] | None
+) -> tuple[str, ...]:
+    found = tuple(answers[0])
+    for trial, other in zip(job.trials, answers, strict=True):
+        if tuple(other) != found:
+            raise ExportError(
+                f"{job.name}: it returns {', '.join(found)} on the example, but {', '.join(other)} on {trial}."
+            )
+    if not found:
+        raise ExportError(f"{job.name}: the module returns no tensor; there is nothing to export.")
+    inputs = {spec.name for spec in job.specs}
+    if wanted is None:
+        return tuple(f"{name}_out" if name in inputs else name for name in found)
+    if len(wanted) != len(found) or len({*wanted, *inputs}) != len(wanted) + len(inputs) or not all(wanted):
+        raise ConfigError(
+            f"output_names {list(wanted)}: give {len(found)} names, different from each other and from the inputs, "
+            f"one for each of {', '.join(found)}."
+        )
+    return tuple(wanted)
+
+
+# ---- after
+
+
+def save(proto: ModelProto, path: Path, *, large_bytes: int = LARGE_BYTES) -> None:
+    """Write the model, the same bytes for the same content; from `large_bytes` on its weights go to `<name>.data`."""
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < large_bytes:
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+        return
+    onnx.save_model(proto, str(path), save_as_external_data=True, location=f"{path.name}.data")
+
+
+def _compared(
+    job: Job,
+    draft: Path,
+    proto: ModelProto,
+    specs: Sequence[TensorSpec],
+    answers: Sequence[Mapping[str, np.ndarray]],
+    sources: Mapping[str, str],
+) -> tuple[Parity, ...]:
+    phase = f"Comparing with PyTorch at {len(answers)} {'shapes' if len(answers) > 1 else 'shape'}"
+    job.listener(Progress(phase, 0, None))
+    pairs = [
+        ({spec.name: trial.feeds[spec.name] for spec in specs}, found)
+        for trial, found in zip(job.trials, answers, strict=True)
+    ]
+    try:
+        parity = check_parity(draft, pairs)
+    except ExportError as error:
+        again = _answer(job, job.trials[0])
+        if not all(np.allclose(one, two) for one, two in zip(again.values(), answers[0].values(), strict=True)):
+            raise ExportError(
+                f"{job.name}: the module answers differently each time on the same input; "
+                "take dropout and random numbers out of forward."
+            ) from error
+        check_parity(draft, pairs[:1])  # raises when the shape is not to blame
+        raise torch_dims.frozen(error, proto, job.tracing.sizes, job.name, job.exporter, sources) from error
+    job.listener(Progress(phase, 1, 1))
+    return parity
+
+
+def _release(torch: Any) -> str:
+    return str(torch.__version__).partition("+")[0]

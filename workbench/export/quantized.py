@@ -1,0 +1,106 @@
+"""What NVIDIA's parser does not take of quantized models, made so that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from workbench.model import subgraphs
+
+
+def fold_int32_biases(proto: ModelProto) -> ModelProto:
+    """A copy in which every DequantizeLinear of a constant INT32 tensor has become the constant it computes.
+
+    Converters quantize biases to INT32 (Paddle's QAT, ONNX Runtime's `quantize_static` with QuantizeBias), and NVIDIA's
+    parser rejects a DequantizeLinear of that type. The value is (q - zero point) * scale in float32, per tensor or per
+    channel, as ONNX Runtime computes it. Left alone: values, scales or zero points that are not constant, lie in
+    external files or are scaled in blocks, and graph outputs. The same object is returned where nothing is to be done.
+    """
+    if not any(_folded(graph) for graph in _graphs(proto.graph)):
+        return proto
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for graph in _graphs(copy.graph):
+        _fold(graph)
+    return copy
+
+
+def _fold(graph: GraphProto) -> None:
+    folded = _folded(graph)
+    kept: list[NodeProto] = []
+    gone: list[NodeProto] = []
+    for node in graph.node:
+        (gone if node.output[0] in folded else kept).append(node)
+    constants = {name for node in gone for name in node.input}
+    read = {value.name for value in graph.output} | {name for node in kept for name in _reads(node)}
+    unread = constants - read
+    kept = [node for node in kept if not (node.op_type == "Constant" and node.output[0] in unread)]
+    weights = [tensor for tensor in graph.initializer if tensor.name not in unread]
+    weights += [numpy_helper.from_array(value, name) for name, value in folded.items()]
+    inputs = [value for value in graph.input if value.name not in unread]  # IR version 3 lists initializers there
+    del graph.node[:], graph.initializer[:], graph.input[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(weights)
+    graph.input.extend(inputs)
+
+
+def _folded(graph: GraphProto) -> dict[str, np.ndarray]:
+    """What the foldable nodes of a graph compute, by the name of their output."""
+    constants = _constants(graph)
+    outputs = {value.name for value in graph.output}
+    return {
+        node.output[0]: _dequantized(node, constants)
+        for node in graph.node
+        if node.op_type == "DequantizeLinear"
+        and node.domain in ("", "ai.onnx")
+        and node.output[0] not in outputs
+        and not _attribute(node, "block_size", 0)
+        and all(name in constants for name in node.input if name)
+        and constants[node.input[0]].data_type == TensorProto.INT32
+    }
+
+
+def _dequantized(node: NodeProto, constants: dict[str, TensorProto]) -> np.ndarray:
+    values, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
+    has_zero = len(node.input) > 2 and bool(node.input[2])
+    zero = numpy_helper.to_array(constants[node.input[2]]) if has_zero else np.zeros_like(scale, dtype=np.int32)
+    if scale.size > 1 or (scale.ndim and values.ndim > 1):
+        shape = [1] * values.ndim
+        shape[_attribute(node, "axis", 1) % values.ndim] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    else:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    result = (values - zero).astype(np.float32) * scale.astype(np.float32)
+    return np.asarray(result).astype(scale.dtype)
+
+
+def _constants(graph: GraphProto) -> dict[str, TensorProto]:
+    """Initializers and Constant nodes of a graph, without those in external files."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            tensors[node.output[0]] = node.attribute[0].t
+    return {name: tensor for name, tensor in tensors.items() if tensor.data_location != TensorProto.EXTERNAL}
+
+
+def _reads(node: NodeProto) -> Iterator[str]:
+    """What a node reads, with the nodes in its subgraphs."""
+    yield from node.input
+    for inner in subgraphs(node):
+        yield from (value.name for value in inner.output)
+        for other in inner.node:
+            yield from _reads(other)
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from _graphs(inner)
+
+
+def _attribute(node: NodeProto, name: str, default: int) -> int:
+    found: list[AttributeProto] = [item for item in node.attribute if item.name == name]
+    return int(helper.get_attribute_value(found[0])) if found else default

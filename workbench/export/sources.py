@@ -1,0 +1,184 @@
+"""Exports of what can be named in one word, as the command line and the widget do: which road, and going it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.build_process import error_in
+from workbench.errors import ConfigError, ExportError
+from workbench.export.environments import TENSORFLOW, Environment
+from workbench.export.exported import Exported, exported_from_json, exported_to_json
+from workbench.export.from_paddle import export_paddle, find_paddle_model
+from workbench.export.from_tensorflow import export_tensorflow
+from workbench.export.from_torch import export_torch
+from workbench.export.torch_source import load_torch
+from workbench.process import Ended, run_process
+from workbench.types import Listener, Shape, ignore
+
+FRAMEWORKS = ("torch", "paddle", "tensorflow")
+_TORCH = (".pt2", ".pt", ".pth", ".py", ".torchscript")
+_TENSORFLOW = (".keras", ".h5", ".hdf5", ".pb", ".uff")
+_PADDLE = (".pdmodel", ".pdiparams", ".pdparams", ".json")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export.
+
+    source: FILE.py:NAME or package.module:NAME (a function that returns (module, example)), a file or a folder.
+    framework: one of FRAMEWORKS, '' to tell by the source. exporter, open_dims (axis -> name by input): PyTorch's.
+    inputs, outputs: names in a frozen TensorFlow graph. shapes: sets of input shapes to compare at; for TorchScript
+    the first is the example's.
+    """
+
+    source: str
+    framework: str = ""
+    output: str | None = None
+    opset: int = 17
+    exporter: str = "dynamo"
+    open_dims: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    shapes: tuple[Mapping[str, Shape], ...] = ()
+
+
+def framework_of(source: str) -> str:
+    """Which framework wrote it, by name and content. Raises ConfigError where that cannot be told."""
+    head, colon, name = source.rpartition(":")
+    if colon and name.isidentifier() and head:
+        return "torch"
+    path = Path(source).expanduser()
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "tensorflow"
+        if any(path.glob("*.pd*")) or any(path.glob("*.json")) or (path / "__model__").is_file():
+            return "paddle"
+    elif suffix in _TORCH:
+        return "torch"
+    elif suffix in _TENSORFLOW:
+        return "tensorflow"
+    elif suffix in _PADDLE or path.name == "__model__":
+        return "paddle"
+    elif suffix == ".onnx":
+        raise ConfigError(f"{source}: this is ONNX already; build or inspect it.")
+    if not path.exists():
+        raise ConfigError(f"{source}: there is no such file or folder.")
+    raise ConfigError(f"{source}: whose model is it? Say --from torch, paddle or tensorflow.")
+
+
+def environment_for(request: ExportRequest) -> Environment | None:
+    """The environment that the export needs; None for PyTorch, which runs in ours.
+
+    Raises ConfigError and ExportError for a source that is none.
+    """
+    framework = _framework(request)
+    if framework == "paddle":
+        return find_paddle_model(request.source).environment
+    return TENSORFLOW if framework == "tensorflow" else None
+
+
+def export_source(
+    request: ExportRequest,
+    *,
+    make_environment: bool = False,
+    listener: Listener = ignore,
+    cancel: threading.Event | None = None,
+) -> Exported:
+    """Go the road that fits. Whatever the framework, its code runs in a process of its own and can be cancelled.
+
+    Raises what the framework's own export raises.
+    """
+    cancel = cancel or threading.Event()
+    framework = _framework(request)
+    if framework == "torch":
+        return _export_torch_apart(request, listener, cancel)
+    common: dict[str, Any] = {
+        "output": request.output,
+        "opset": request.opset,
+        "shapes": request.shapes or None,
+        "make_environment": make_environment,
+        "listener": listener,
+        "cancel": cancel,
+    }
+    if framework == "paddle":
+        return export_paddle(request.source, **common)
+    return export_tensorflow(request.source, inputs=request.inputs or None, outputs=request.outputs or None, **common)
+
+
+def parse_open_dims(texts: Iterable[str]) -> dict[str, dict[int, str]]:
+    """['image:0=batch', 'image:2=height'] -> {'image': {0: 'batch', 2: 'height'}}. Raises ConfigError."""
+    found: dict[str, dict[int, str]] = {}
+    for text in texts:
+        place, equals, name = text.rpartition("=")
+        tensor, colon, axis = place.rpartition(":")
+        if not (equals and colon and name and tensor and axis.isdigit()):
+            raise ConfigError(f"open dimension {text!r}: write INPUT:AXIS=NAME, such as image:0=batch.")
+        found.setdefault(tensor, {})[int(axis)] = name
+    return found
+
+
+def serve_torch(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
+    """What the child process does for `export_source`."""
+    wish = ExportRequest(**request)
+    shapes = [{name: tuple(shape) for name, shape in item.items()} for item in wish.shapes]
+    found = load_torch(wish.source, shapes=shapes[0] if shapes else None, listener=listener)
+    open_dims = {name: {int(axis): dim for axis, dim in axes.items()} for name, axes in wish.open_dims.items()}
+    return exported_to_json(
+        export_torch(
+            found.module,
+            found.example,
+            open_dims=open_dims or found.open_dims,
+            output=wish.output,
+            name=_name(wish.source),
+            opset=wish.opset,
+            exporter=wish.exporter,
+            shapes=shapes or None,
+            listener=listener,
+        )
+    )
+
+
+def _name(source: str) -> str:
+    """'nets/ocr.py:reader' -> 'ocr_reader', 'nets.ocr:reader' -> 'ocr_reader', 'reader.pt2' -> 'reader'."""
+    head, colon, name = source.rpartition(":")
+    if colon and name.isidentifier():
+        place = Path(head).stem if head.endswith(".py") else head.rpartition(".")[2]
+        return f"{place}_{name}"
+    return Path(source).stem
+
+
+def _framework(request: ExportRequest) -> str:
+    if request.framework and request.framework not in FRAMEWORKS:
+        raise ConfigError(f"there is no framework {request.framework!r}; choose one of {', '.join(FRAMEWORKS)}.")
+    return request.framework or framework_of(request.source)
+
+
+def _export_torch_apart(request: ExportRequest, listener: Listener, cancel: threading.Event) -> Exported:
+    ended = run_process(
+        [sys.executable, "-m", "workbench._child"],
+        listener,
+        cancel,
+        request={"task": "export_torch", **vars(request)},
+        starting="Starting PyTorch",
+    )
+    if ended.answer is None:
+        raise ExportError(_death(request.source, ended))
+    if ended.answer["event"] == "error":
+        raise error_in(ended.answer, ended.tail)
+    return exported_from_json(ended.answer["exported"])
+
+
+def _death(source: str, ended: Ended) -> str:
+    if ended.killed:
+        how = "was killed by the system, most likely because memory ran out; free some"
+    elif ended.crash:
+        how = f"crashed ({ended.crash}) inside native code; try the other exporter"
+    else:
+        how = f"ended early (exit status {ended.status}); what it said last: {' '.join(ended.tail[-2:])}"
+    return f"{source}: the process in which PyTorch exports {how}."

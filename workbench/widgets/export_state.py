@@ -1,0 +1,118 @@
+"""ExportState: everything Exporter shows and does, without a browser."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+
+from traitlets import Bool, Instance, Unicode, observe
+
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.export.environments import Environment, status
+from workbench.export.exported import Exported
+from workbench.export.sources import ExportRequest, environment_for, export_source, framework_of, parse_open_dims
+from workbench.widgets.work_state import WorkState
+
+EXPORTING = "exporting"
+FORM = ("source", "exporter", "opset", "open_dims", "yes")
+TITLES = {"torch": "PyTorch", "paddle": "Paddle", "tensorflow": "TensorFlow"}
+
+
+class ExportState(WorkState):
+    """What to export, as the user fills it in, and how the export goes."""
+
+    source = Unicode(help="FILE.py:NAME, a file or a folder")
+    exporter = Unicode("dynamo", help="PyTorch's: dynamo or classic")
+    opset = Unicode("17")
+    open_dims = Unicode(help="PyTorch's: 'input:0=batch input:2=height'")
+    yes = Bool(False, help="whether the converter's environment may be made")
+    exported = Instance(Exported, allow_none=True)
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__()
+        self.source = source
+
+    @property
+    def framework(self) -> str:
+        """'torch', 'paddle', 'tensorflow', or '' while the source is none."""
+        try:
+            return framework_of(self.source) if self.source.strip() else ""
+        except WorkbenchError:
+            return ""
+
+    def environment(self) -> Environment | None:
+        """The environment that the source needs and that is not there yet."""
+        try:
+            needed = environment_for(self.request())
+            return needed if needed and status(needed) is None else None
+        except WorkbenchError:
+            return None
+
+    def problem(self) -> str:
+        """Why Export cannot be clicked, as a sentence; empty when it can."""
+        if not self.source.strip():
+            return "Name a model first."
+        try:
+            environment_for(self.request())
+        except WorkbenchError as error:
+            return str(error)
+        if self.environment() and not self.yes:
+            return "Say yes to the environment first."
+        return ""
+
+    def request(self) -> ExportRequest:
+        """What is filled in. Raises ConfigError for what cannot be read."""
+        return ExportRequest(
+            self.source.strip(),
+            opset=self._opset(),
+            exporter=self.exporter,
+            open_dims=parse_open_dims(self.open_dims.split()),
+        )
+
+    def _opset(self) -> int:
+        if not self.opset.strip().isdigit():
+            raise ConfigError(f"opset {self.opset!r} is not a number; 17 is the newest that TensorRT 8.6 reads.")
+        return int(self.opset)
+
+    def start(self) -> None:
+        """Export in the background; does nothing while something runs already."""
+        if self.busy or self.problem():
+            return
+        request, yes = self.request(), self.yes
+        self.exported = None
+        self._forget_work()
+
+        def work(cancel: threading.Event) -> None:
+            self.exported = export_source(request, make_environment=yes, listener=self._listen, cancel=cancel)
+
+        self._run(EXPORTING, work)
+
+    def code(self) -> dict[str, str]:
+        """The same in Python and for the shell, by title; empty while the form has a mistake."""
+        if not self.source.strip() or (self.problem() and not self.environment()):
+            return {}
+        return {"Python": self._python(), "Command line": self._shell()}
+
+    def _shell(self) -> str:
+        words = ["workbench", "export", self.source.strip()]
+        if self.framework == "torch":
+            words += [f"--open={text}" for text in self.open_dims.split()]
+            words += ["--exporter", self.exporter] if self.exporter != "dynamo" else []
+        words += ["--opset", self.opset] if self.opset != "17" else []
+        words += ["--yes"] if self.framework != "torch" else []
+        return shlex.join(words)
+
+    def _python(self) -> str:
+        source, more = self.source.strip(), f", opset={self.opset}" if self.opset != "17" else ""
+        lines = ["from workbench import export", ""]
+        if self.framework != "torch":
+            return "\n".join([*lines, f"exported = export.{self.framework}({source!r}, make_environment=True{more})"])
+        if self.open_dims.strip():
+            more += f", open_dims={parse_open_dims(self.open_dims.split())!r}"
+        more += f", exporter={self.exporter!r}" if self.exporter != "dynamo" else ""
+        lines += [f"found = export.load_torch({source!r})"]
+        return "\n".join([*lines, f"exported = export.torch(found.module, found.example{more})"])
+
+    @observe("source")
+    def _source_changed(self, change: object) -> None:
+        self.yes = False
