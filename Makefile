@@ -5,11 +5,12 @@ python := $(VENV)/bin/python
 PYTHON ?=
 PORT ?= 8888
 BROWSER ?=
+TORCH ?=
 
 .PHONY: help lab test lock clean
 
 help:
-	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser)'
+	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser; TORCH=none: no PyTorch)'
 	@echo 'make test    everything that CI checks'
 	@echo 'make lock    pins the dependencies anew after a change in pyproject.toml (UPGRADE=1: newest releases)'
 	@echo 'make clean   removes the virtual environment and what tools left behind'
@@ -17,14 +18,15 @@ help:
 	@echo 'The first call makes $(VENV) with a Python from 3.10 to 3.13 (PYTHON=/path/to/python chooses it): one minute, 1 GB.'
 
 lab: $(VENV)/.runtime
+	@[ '$(TORCH)' = none ] || $(MAKE) --no-print-directory $(VENV)/.torch || echo 'Going on without PyTorch.'
 	@ORT_DISABLE_TELEMETRY=1 PATH='$(CURDIR)/$(VENV)/bin':"$$PATH" exec $(python) -m jupyterlab --ip=127.0.0.1 --port=$(PORT) --ServerApp.port_retries=0 \
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		--LabApp.extension_manager=readonly --ServerApp.tornado_settings="{'websocket_max_message_size': 268435456}"
 
-test: $(VENV)/.dev
-	@scripts/test.sh $(VENV)
+test: $(VENV)/.dev $(if $(filter none,$(TORCH)),,$(VENV)/.torch)
+	@WORKBENCH_TEST_TORCH=$(if $(filter none,$(TORCH)),0,1) scripts/test.sh $(VENV)
 
 lock:
 	UPGRADE=$(UPGRADE) scripts/lock.sh
@@ -40,6 +42,11 @@ $(VENV)/.runtime: pyproject.toml requirements.lock scripts/overrides.json
 	@$(python) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(python) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	mkdir -p $(VENV)/share/jupyter/lab/settings && cp scripts/overrides.json $(VENV)/share/jupyter/lab/settings/
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.runtime requirements-torch.lock scripts/install_torch.sh
+	@echo 'Installing PyTorch and two example models; TORCH=none leaves them out.'
+	@scripts/install_torch.sh $(VENV)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # test.sh VENV: everything that CI checks, up to the first failure; leaves the user's own folders alone.
+# WORKBENCH_TEST_TORCH=0 leaves out what needs PyTorch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1
@@ -26,8 +27,10 @@ step "Lint" "$python" -m ruff check .
 step "Format" "$python" -m ruff format --check .
 step "Types" "$python" -m mypy
 step "Unit tests" "$python" -m pytest -n 2 tests/unit
+without_torch=()
+if [ "${WORKBENCH_TEST_TORCH:-1}" = 0 ]; then without_torch=(--ignore notebooks/01_export.ipynb); fi
 step "Notebooks" "$python" -m pytest --nbval notebooks --nbval-current-env \
-    --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile
+    --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile ${without_torch[@]+"${without_torch[@]}"}
 CHROMIUM=$(scripts/ensure_chromium.sh "$venv")
 export CHROMIUM
 step "Browser tests" "$python" -m pytest -p no:nbval tests/browser

@@ -15,9 +15,10 @@ from workbench.dimensions import set_dimension, set_input_dimension
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
 from workbench.machine import this_machine
-from workbench.model import Model, load_model, save_model
+from workbench.model import Model, load_model
 from workbench.openings import describe_dimensions, edit, open_dimension
 from workbench.profiles import default_profile, parse_shapes
+from workbench.saving import save_model
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec
 

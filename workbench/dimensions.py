@@ -72,8 +72,8 @@ def read_places(model: Model, change: str) -> tuple[tuple[tuple[str, int], ...],
     target, dim = _read_change(change)
     inputs = {spec.name for spec in model.inputs}
     for words in ([target], target.split(",")):  # an input's name may hold commas
-        parts = [word.strip().rpartition(":") for word in words]
-        if all(axis.isdigit() and name in inputs for name, _, axis in parts):
+        parts = [(word if len(words) == 1 else word.strip()).rpartition(":") for word in words]
+        if all(axis.isdecimal() and name in inputs for name, _, axis in parts):
             return tuple((name, int(axis)) for name, _, axis in parts), dim
     return (), dim
 

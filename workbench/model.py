@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -301,41 +299,3 @@ def _name_nodes(proto: ModelProto) -> None:
             name, number = f"{wanted}_{number}", number + 1
         node.name = name
         seen.add(name)
-
-
-def save_model(model: Model, path: str | Path) -> Model:
-    """Write a model, changes to its dimensions included, and return it as read back from there.
-
-    Weights outside the ONNX file are copied beside it. A file of that name is replaced when the new one is whole, but
-    the model's own file is not. Raises ModelError.
-    """
-    path = Path(os.path.abspath(Path(path).expanduser()))
-    if path == model.path:
-        raise ModelError(f"{path}: the model was read from this file; name another.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-            for file in _copy_external_files(model, path.parent, Path(folder)):
-                (path.parent / file).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(Path(folder) / file, path.parent / file)
-            (Path(folder) / path.name).write_bytes(model.to_bytes())
-            os.replace(Path(folder) / path.name, path)
-    except OSError as error:
-        raise ModelError(f"{path}: the model cannot be written ({error.strerror}).") from error
-    return load_model(path)
-
-
-def _copy_external_files(model: Model, wanted: Path, staging: Path) -> list[Path]:
-    """Copy the weights that are not in the wanted folder yet; returns their names, relative to it."""
-    copied = []
-    for file in model.external_files:
-        name = file.relative_to(model.path.parent)
-        there = wanted / name
-        if there.exists() and there.samefile(file):
-            continue
-        if there.exists():
-            raise ModelError(f"{there}: weights of another model lie here; name a folder without them.")
-        (staging / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, staging / name)
-        copied.append(name)
-    return copied

@@ -60,7 +60,7 @@ def test_a_bad_profile_is_refused_in_words_and_a_good_one_goes_to_the_builder(
     size_field(widget, "width", "min").fill("192")
     expect(widget.locator("[data-memory]")).to_contain_text("MB")
     widget.get_by_placeholder("search tensors and operators").fill("softmax")
-    expect(widget.get_by_text("1 tensors")).to_be_visible()
+    expect(widget.get_by_text("1 tensor;")).to_be_visible()
     take_screenshots(page, widget, request.node.name, "good")
 
     run_cell(page, 1)

@@ -1,4 +1,4 @@
-"""Environments for converters: asked for, made whole or not at all, looked over, removed. The package is a local wheel."""
+"""Environments for converters: asked for, made whole or not at all, looked over, removed. pip finds a local wheel."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 
 from workbench.errors import Cancelled, ConfigError, ExportError
 from workbench.export import environments
+from workbench.export.converters.installing import PipLines
 from workbench.export.converters.interpreters import Interpreter, find_interpreter, probe, python_in
 from workbench.export.environments import ENVIRONMENTS, Environment, Made
 from workbench.types import LogLine, Progress, ignore
@@ -142,8 +143,8 @@ def test_making_tells_its_phases_under_one_title(made_once: tuple[Path, list[Pro
     assert begun[1:] == [
         "Creating a virtual environment",
         "Starting pip",
-        "Collecting tinypackage==1.0",
-        "Installing 1 packages",
+        "Processing tinypackage-1.0-py3-none-any.whl",
+        "Installing 1 package",
         "Trying it",
         "Noting what was installed",
     ]
@@ -151,6 +152,25 @@ def test_making_tells_its_phases_under_one_title(made_once: tuple[Path, list[Pro
     assert {phase.phase for phase in phases if phase.finished} == set(begun)
     assert all(phase.total in (None, 1) for phase in phases)  # pip tells no share, so none is shown
     assert any("Successfully installed tinypackage-1.0" in event.text for event in events if isinstance(event, LogLine))
+
+
+def test_pip_lines_become_phases() -> None:
+    lines = PipLines()
+    said = b"""Looking in links: /wheels
+Collecting paddlepaddle==2.6.2 (from -r requirements.txt (line 1))
+  Downloading paddlepaddle-2.6.2-cp311-cp311-manylinux1_x86_64.whl (126.0 MB)
+  Using cached numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl (16.9 MB)
+Installing collected packages: numpy, paddlepaddle
+Successfully installed numpy-2.4.6 paddlepaddle-2.6.2"""
+    events = [event for line in said.splitlines() for event in lines(line)]
+    phases = [event.phase for event in events if isinstance(event, Progress) and not event.finished]
+    assert phases == [
+        "Collecting paddlepaddle==2.6.2",
+        "Downloading paddlepaddle-2.6.2-cp311-cp311-manylinux1_x86_64.whl (126.0 MB)",
+        "Using cached numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl (16.9 MB)",
+        "Installing 2 packages",
+    ]
+    assert [event.phase for event in events if isinstance(event, Progress) and event.finished] == phases
 
 
 def test_nothing_else_is_left_beside_a_made_environment(made_once: tuple[Path, list[Progress | LogLine]]) -> None:
@@ -198,14 +218,8 @@ def test_a_full_disk_is_noticed_before_anything_is_downloaded(home: Path) -> Non
     assert left(home) == []
 
 
-def test_what_a_maker_that_died_left_is_swept_away(home: Path) -> None:
-    litter = home / "environments" / ".tiny-1-dead"
-    litter.mkdir(parents=True)
-    environments.make(TINY)
-    assert left(home) == ["tiny"]
-
-
-def test_two_that_want_it_make_it_once(home: Path) -> None:
+def test_two_that_want_it_make_it_once_and_sweep_what_a_maker_that_died_left(home: Path) -> None:
+    (home / "environments" / ".tiny-1-dead").mkdir(parents=True)
     events: list[list[str]] = [[], []]
     results: list[Made] = []
 
@@ -225,6 +239,7 @@ def test_two_that_want_it_make_it_once(home: Path) -> None:
     assert sorted("Starting pip" in phases for phases in events) == [False, True]
     waiting = "Making the Tiny environment: waiting for another process that does"
     assert sorted(waiting in phases for phases in events) == [False, True]
+    assert left(home) == ["tiny"]
 
 
 # ---- looking over
@@ -332,7 +347,7 @@ def test_a_python_that_does_not_start_is_passed_over(tmp_path: Path) -> None:
 def test_without_a_python_that_suits_the_error_says_what_to_install(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs Python 3\.99 with venv.*apt-get install python3\.99-venv"):
         environments.make(replace(TINY, releases=((3, 99),)))
-    assert left(home) == []
+    assert not (home / "environments").exists()
 
 
 def test_the_record_can_be_read_by_people(made: Made) -> None:

@@ -519,6 +519,34 @@ def test_half_precision_is_refused_because_the_engine_chooses_it(tmp_path: Path)
         export_torch(Small().half(), PICTURES.half(), output=tmp_path / "half.onnx")
 
 
+@BOTH
+def test_an_opset_that_does_not_exist_is_refused_and_not_replaced(exporter: str, tmp_path: Path) -> None:
+    for opset in (5, 99):
+        with pytest.raises(ConfigError, match=f"opset {opset}: choose one from 9 to"):
+            export_torch(Twice(), PICTURES, opset=opset, exporter=exporter, output=tmp_path / "t.onnx")
+    assert export_torch(Twice(), PICTURES, opset=20, exporter=exporter, output=tmp_path / "t.onnx").model.opset == 20
+
+
+def test_an_operator_that_an_older_opset_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"LayerNormalization cannot be written in opset 13.*exporter='classic'"):
+        export_torch(nn.LayerNorm(16), PICTURES, opset=13, output=tmp_path / "norm.onnx")
+
+
+def test_outputs_that_nothing_can_be_compared_with_are_refused(tmp_path: Path) -> None:
+    class Logarithm(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return torch.log(x - 2)
+
+    class Spectrum(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return torch.fft.fft(x)
+
+    with pytest.raises(ExportError, match="output output holds infinite or undefined values on x 2x3x16x16"):
+        export_torch(Logarithm(), PICTURES, output=tmp_path / "log.onnx")
+    with pytest.raises(ExportError, match="output output is complex"):
+        export_torch(Spectrum(), PICTURES, output=tmp_path / "fft.onnx")
+
+
 # ---- sources of the command line
 
 
@@ -596,7 +624,7 @@ def test_weights_alone_are_refused_with_what_to_write(tmp_path: Path) -> None:
 
 def test_a_pickled_module_is_never_opened(tmp_path: Path) -> None:
     torch.save(Small(), tmp_path / "whole.pth")
-    with pytest.raises(ExportError, match="holds a pickled .*Small; to read it runs code"):
+    with pytest.raises(ExportError, match=r"holds a pickled .*Small; to read it runs code"):
         load_torch(str(tmp_path / "whole.pth"))
     (tmp_path / "text.pt").write_text("no model")
     with pytest.raises(ExportError, match="not a file of PyTorch's"):

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 LEVELS = [
     {"errors"},
     {"types"},
-    {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "preprocessing"},
-    {"dimensions", "precision", "snippets", "reference", "tensor_shapes"},
+    {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "preprocessing", "shape_arithmetic"},
+    {"dimensions", "precision", "saving", "snippets", "reference", "activation_memory", "tensor_shapes"},
     {"backends"},
     {"engine"},
     {"store"},

@@ -18,10 +18,13 @@ from workbench import (
     check_support,
     edit,
     load_model,
+    save_model,
     set_dimension,
     set_input_dimension,
 )
+from workbench.dimensions import read_places
 from workbench.errors import ModelError
+from workbench.reference import Reference
 
 WEIGHTS = np.arange(16, dtype=np.float32)
 
@@ -296,6 +299,129 @@ def test_edits_that_cannot_be_say_why(fashion_cnn: Model, change: str, says: str
 def test_an_unknown_input_is_refused_with_the_known_ones(fashion_cnn: Model) -> None:
     with pytest.raises(ModelError, match="no input 'picture'; it has image"):
         set_input_dimension(fashion_cnn, "picture", 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "places", "dim"),
+    [
+        ("image:2=h", (("image", 2),), "h"),
+        ("image:2,image:3=side", (("image", 2), ("image", 3)), "side"),
+        ("image:2, image:3=32", (("image", 2), ("image", 3)), 32),
+        ("image:99=h", (("image", 99),), "h"),
+        ("batch=4", (), 4),
+        ("picture:2=h", (), "h"),
+        ("image:2,batch=h", (), "h"),
+        ("image:x=h", (), "h"),
+    ],
+)
+def test_places_of_a_change_are_read_if_all_of_them_are_inputs(
+    fashion_cnn: Model, change: str, places: tuple[tuple[str, int], ...], dim: int | str
+) -> None:
+    assert read_places(fashion_cnn, change) == (places, dim)
+
+
+# ---- what is saved
+
+
+def test_a_saved_model_reads_back_with_its_changes(fashion_cnn: Model, tmp_path: Path) -> None:
+    changed = edit(fashion_cnn, "batch=4")
+    saved = save_model(changed, tmp_path / "new" / "folder" / "net.onnx")
+    assert shapes(saved) == shapes(changed) != shapes(fashion_cnn)
+    assert (saved.sha256, saved.edits) == (changed.sha256, ())
+    assert saved.path == tmp_path / "new" / "folder" / "net.onnx"
+    assert [path.name for path in saved.path.parent.iterdir()] == ["net.onnx"]
+
+
+def test_a_file_of_that_name_is_replaced(fashion_cnn: Model, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_text("something else")
+    assert save_model(fashion_cnn, tmp_path / "net.onnx").sha256 == fashion_cnn.sha256
+
+
+def test_the_home_folder_and_relative_paths_are_understood(
+    fashion_cnn: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert save_model(fashion_cnn, "~/one.onnx").path == tmp_path / "one.onnx"
+    assert save_model(fashion_cnn, "two.onnx").path == tmp_path / "two.onnx"
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def own_file(path: Path) -> list[str | Path]:
+    """Ways to write the path of a model in tmp_path/model."""
+    link = path.parents[1] / "linked"
+    link.symlink_to(path.parent)
+    return [path, str(path), path.parent / ".." / "model" / path.name, link / path.name]
+
+
+@pytest.mark.parametrize("way", range(4), ids=["path", "text", "dots", "linked folder"])
+def test_a_model_never_replaces_its_own_file(external: Path, way: int) -> None:
+    model = set_dimension(load_model(external), "n", 3)
+    before = listing(external.parent)
+    with pytest.raises(ModelError, match="the model was read from this file; name another"):
+        save_model(model, own_file(external)[way])
+    assert listing(external.parent) == before
+
+
+def test_weights_beside_the_model_are_copied_beside_the_new_one(external: Path, tmp_path: Path) -> None:
+    saved = save_model(set_dimension(load_model(external), "n", 3), tmp_path / "other" / "net.onnx")
+    shutil.rmtree(external.parent)
+    assert (saved.path.parent / "weights.bin").read_bytes() == WEIGHTS.tobytes()
+    answer = Reference(load_model(saved.path)).run({"x": np.eye(3, 4, dtype=np.float32)})["y"]
+    np.testing.assert_array_equal(answer, WEIGHTS.reshape(4, 4)[:3])
+
+
+def test_weights_in_a_folder_keep_it(tmp_path: Path) -> None:
+    path = save_external(tmp_path / "model" / "net.onnx", "deep/weights.bin")
+    (path.parent / "deep").mkdir()
+    (path.parent / "deep" / "weights.bin").write_bytes(WEIGHTS.tobytes())
+    saved = save_model(load_model(path), tmp_path / "other" / "copy.onnx")
+    assert sorted(listing(saved.path.parent)) == ["copy.onnx", "deep/weights.bin"]
+    assert saved.sha256 == load_model(path).sha256
+
+
+def test_in_the_same_folder_the_weights_are_shared(external: Path) -> None:
+    before = listing(external.parent)
+    saved = save_model(set_dimension(load_model(external), "n", 3), external.with_name("fixed.onnx"))
+    assert listing(external.parent) == {**before, "fixed.onnx": saved.path.read_bytes()}
+
+
+def test_weights_of_another_model_are_not_replaced(external: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "weights.bin").write_bytes(b"precious")
+    with pytest.raises(ModelError, match=r"weights\.bin: weights of another model lie here"):
+        save_model(load_model(external), tmp_path / "other" / "net.onnx")
+    assert listing(tmp_path / "other") == {"weights.bin": b"precious"}
+
+
+@pytest.mark.parametrize("folder", ["model", "other"])
+def test_a_model_cannot_take_the_name_of_its_weights(external: Path, tmp_path: Path, folder: str) -> None:
+    model, before = load_model(external), listing(external.parent)
+    with pytest.raises(ModelError, match=r"weights\.bin"):
+        save_model(model, tmp_path / folder / "weights.bin")
+    assert listing(external.parent) == before
+    assert not (tmp_path / "other" / "weights.bin").exists()
+
+
+def test_saving_the_same_again_is_no_clash(external: Path, tmp_path: Path) -> None:
+    first, second = (save_model(load_model(external), tmp_path / "other" / "net.onnx") for _ in range(2))
+    assert first.sha256 == second.sha256
+
+
+@pytest.mark.parametrize(
+    "name", ["taken/net.onnx", "folder", "\0.onnx", "n" * 300 + ".onnx"], ids=["file", "folder", "null", "long"]
+)
+def test_what_cannot_be_written_leaves_nothing_behind(external: Path, tmp_path: Path, name: str) -> None:
+    room = tmp_path / "room"
+    (room / "folder").mkdir(parents=True)
+    (room / "taken").write_text("a file where a folder is needed")
+    before = sorted(room.rglob("*"))
+    with pytest.raises(ModelError):
+        save_model(load_model(external), room / name)
+    assert sorted(room.rglob("*")) == before
 
 
 # ---- size

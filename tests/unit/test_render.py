@@ -30,7 +30,7 @@ EVIL = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>"
 class Reader(HTMLParser):
     """Tags that are open, attributes, and the text a person reads."""
 
-    VOID = frozenset({"br", "img"})
+    VOID = frozenset({"br", "img", "wbr"})
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from models import FASHION_CNN, OCR_CLS
 
-from workbench import BuildConfig, Model, build, edit, load_model, parse_shapes
+from workbench import BuildConfig, Model, OptimizationProfile, build, edit, load_model, parse_shapes
 from workbench.cli import main
-from workbench.snippets import paddle_code, python_code, shell_line, trtexec_line
+from workbench.snippets import inspect_line, paddle_code, profile_code, python_code, shell_line, trtexec_line
 
 PROFILE = parse_shapes(["image:1x1x28x28,4x1x28x28,8x1x28x28"])
 FULL = BuildConfig("fp16", (PROFILE,), 1 << 30, ("sm89", "sm120"), keep_io_types=False)
@@ -64,6 +64,28 @@ def test_the_code_of_axes_named_apart_builds() -> None:
     model = edit(load_model(OCR_CLS), "x:3=width")
     config = BuildConfig(profiles=(parse_shapes(["x:1x3x48x192"]),))
     assert main(shlex.split(shell_line(model, config, "rtx"))[1:]) == 0
+
+
+def test_the_code_of_a_profile_runs_as_a_script_and_makes_the_same(awkward: Model, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(profile_code(awkward, PROFILE) + "\nprint(model.sha256, profile)")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stderr, done.stdout) == ("", f"{awkward.sha256} {PROFILE}\n")
+
+
+def test_a_profile_without_open_dimensions_is_no_part_of_the_code(fashion_cnn: Model) -> None:
+    code = profile_code(edit(fashion_cnn, "batch=4"), OptimizationProfile({}))
+    assert code.splitlines()[-1] == "model = wb.edit(model, 'batch=4')"
+    assert "profile" not in code
+
+
+def test_the_line_that_inspects_shows_the_changed_dimensions(
+    awkward: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = shlex.split(inspect_line(awkward))
+    assert program == "workbench" and main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["sha256"], told["model"]) == (awkward.sha256, str(awkward.path))
 
 
 def test_building_anew_is_part_of_the_code(fashion_cnn: Model) -> None:

@@ -403,7 +403,8 @@ def test_weights_in_other_files_are_not_needed(tmp_path: Path) -> None:
     for show in VIEWERS:
         with show(load_model(model)) as viewer:
             assert onnx.load_from_string(shown(viewer)).graph.node[0].name == "matmul"
-            assert b"\1" not in ask(viewer, "data/weights.bin").body
+            # Netron asks for it, and a 404 would stand in the browser's console
+            assert ask(viewer, "data/weights.bin").status == (204 if show is view.netron else 404)
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.onnx")), ids=lambda path: path.stem)

@@ -134,7 +134,7 @@ def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, .
     """The nodes NVIDIA's parser refuses, each with the reason."""
     logger = logger_for(trt, listener)
     builder = trt.Builder(logger)
-    network = _create_network(trt, builder)  # the parser does not keep it alive
+    network = create_network(trt, builder)  # the parser does not keep it alive
     parser = trt.OnnxParser(network, logger)
     supported = parser.supports_model_v2(model.to_bytes(), str(model.path))
     refusals = _refusals(model, parser)
@@ -150,22 +150,22 @@ def build_plan(
 
     The model carries its precision already; only tf32 is a flag. Raises BuildError with reason, node and remedy.
     """
-    log = _LogKeeper(listener)
+    log = LogKeeper(listener)
     logger = logger_for(trt, log)
     builder = trt.Builder(logger)
-    network = _create_network(trt, builder)
+    network = create_network(trt, builder)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.to_bytes(), str(model.path)):
         raise _parse_error(model, parser, log)
-    plan = builder.build_serialized_network(network, _builder_config(trt, builder, config, listener))
+    plan = builder.build_serialized_network(network, builder_config(trt, builder, config, listener))
     if plan is None:
         raise _build_error(model, log)
     with path.open("wb") as file:
         file.write(memoryview(plan))
-    return _layers(log.layer_records, listener)
+    return listed_layers(log.layer_records, listener)
 
 
-def _layers(texts: list[str], listener: Listener) -> tuple[LayerInfo, ...]:
+def listed_layers(texts: list[str], listener: Listener) -> tuple[LayerInfo, ...]:
     """A record this release writes in a new form is told in the log; the engine itself is good."""
     layers: list[LayerInfo] = []
     for text in texts:
@@ -176,13 +176,13 @@ def _layers(texts: list[str], listener: Listener) -> tuple[LayerInfo, ...]:
     return tuple(layers)
 
 
-def _create_network(trt: ModuleType, builder: Any) -> Any:
+def create_network(trt: ModuleType, builder: Any) -> Any:
     """Up to release 10 the explicit batch must be asked for; RTX and 11 know nothing else."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
     return builder.create_network(1 << int(flag) if flag is not None else 0)
 
 
-def _builder_config(trt: ModuleType, builder: Any, config: BuildConfig, listener: Listener) -> Any:
+def builder_config(trt: ModuleType, builder: Any, config: BuildConfig, listener: Listener) -> Any:
     options = builder.create_builder_config()
     options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     options.progress_monitor = make_progress_monitor(trt, listener)
@@ -210,7 +210,7 @@ def _profile(builder: Any, profile: OptimizationProfile) -> Any:
     return result
 
 
-class _LogKeeper:
+class LogKeeper:
     """Passes lines on and keeps what the end of the build is made of: errors and layer records."""
 
     def __init__(self, listener: Listener) -> None:
@@ -247,13 +247,13 @@ def _parser_reason(error: Any) -> str:
     if quoted:
         return quoted[1].rstrip(".")
     if text.startswith("Invalid Node - ") and "\n" in text:
-        return _plain(text.split("\n")[1])
+        return plain(text.split("\n")[1])
     code = error.code().name
     words = _CODES.get(code, code.replace("_", " ").lower())
     return words if text in ("", "false") else f"{words} ({text})"
 
 
-def _parse_error(model: Model, parser: Any, log: _LogKeeper) -> BuildError:
+def _parse_error(model: Model, parser: Any, log: LogKeeper) -> BuildError:
     refusals = _refusals(model, parser)
     if not refusals:
         return _build_error(model, log)
@@ -263,15 +263,15 @@ def _parse_error(model: Model, parser: Any, log: _LogKeeper) -> BuildError:
     return BuildError(reason, node=first.node, remedy=remedy(first.reason))
 
 
-def _build_error(model: Model, log: _LogKeeper) -> BuildError:
+def _build_error(model: Model, log: LogKeeper) -> BuildError:
     text = log.errors[-1] if log.errors else "the builder gave no plan and no reason"
     names = {node.name for node in model.nodes}
     found = re.findall(r"'([^']+)'|\"([^\"]+)\"|\[ONNX Layer: ([^\]]+)\]|\bI\w+Layer (\S+?):", text)
     node = next((name for groups in found for name in groups if name in names), None)
-    return BuildError(_plain(text), node=node, remedy=remedy(text))
+    return BuildError(plain(text), node=node, remedy=remedy(text))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """An error line without its codes and source files."""
     line = _NOISE.sub("", text.strip()).split("\n")[0]
     return re.sub(r" In \w+ at /_src/\S+", "", line).strip("() ")

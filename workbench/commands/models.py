@@ -11,9 +11,10 @@ from workbench import building
 from workbench.backends import available
 from workbench.commands.common import read_model, spec_to_json
 from workbench.errors import ShapeError
-from workbench.model import Model, save_model
+from workbench.model import Model
 from workbench.openings import InputDimension, describe_dimensions, what_back_ends_ask
 from workbench.profiles import check_profile, opt_shapes, parse_shapes
+from workbench.saving import save_model
 from workbench.tensor_shapes import ShapeInference, TensorShapes
 from workbench.terminal import table
 from workbench.types import Support

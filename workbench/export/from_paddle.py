@@ -21,7 +21,13 @@ _OLD_PARAMETERS = {"__model__": "__params__", "model": "params"}
 _UNKNOWN = re.compile(r"operators not supported yet, including ([\w., ]*\w)|unknown operators: ([\w., ]*\w)")
 _REFUSED = re.compile(r"\[OP: ([\w.]+)\] ([^\n]+)")
 _ERROR = re.compile(r"\[ERROR\](?:\[Paddle2ONNX\])? ?([^\n]+)|\[Paddle2ONNX\] \[ERROR\] ([^\n]+)")
-_BROKEN = ("Failed to parse paddlepaddle model", "json.exception", "is undefined!", "Failed to load parameters")
+_BROKEN = (
+    "Failed to parse paddlepaddle model",
+    "json.exception",
+    "is undefined!",
+    "Failed to load parameters",
+    "is not output of any previous nodes",
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,10 @@ def explain(log: str) -> str:
     unknown = _UNKNOWN.search(log)
     if "unsupported operators" in log:
         names = (unknown[1] or unknown[2]) if unknown else "some operators, which it does not name"
-        return f"paddle2onnx has no ONNX form for {names}: express it with other operators and save the model again."
+        remedy = "express it with other operators and save the model again"
+        if "fake_" in names:
+            remedy = "save the quantized model with onnx_format=True, which paddle2onnx reads"
+        return f"paddle2onnx has no ONNX form for {names}: {remedy}."
     refused = _REFUSED.search(log)
     if refused:
         return f"operator {refused[1]}: {refused[2].rstrip('.')}; change it in the network and save the model again."
@@ -150,5 +159,6 @@ def _notes(found: PaddleModel) -> tuple[str, ...]:
     preprocessing = read_preprocessing(found.program.parent)
     if preprocessing is None:
         return ()
-    where = Path(preprocessing.source).name
-    return (f"{where} says how pictures become inputs: export.read_preprocessing({str(found.program.parent)!r}).",)
+    path = Path(preprocessing.source)
+    call = f"workbench.export.paddle_config.read_preprocessing({str(path.parent)!r})"
+    return (f"{path.name} says how pictures become inputs: {call}.",)

@@ -14,6 +14,14 @@ from workbench.export.exported import Exported, default_path
 from workbench.types import Feeds, Listener, Shape, ignore
 
 _KERAS = (".keras", ".h5", ".hdf5")
+_BROKEN = (
+    "Error parsing message",
+    "ensure the file is an accessible",
+    "file signature not found",
+    "truncated file",
+    "not a zip file",
+    "DecodeError",
+)
 
 
 def export_tensorflow(
@@ -108,9 +116,11 @@ def explain(log: str) -> str:
             "it holds a Lambda layer, which is code that would be run while loading: save it with "
             "model.export('FOLDER') where you trust it, and export that folder."
         )
-    signs = ("Error parsing message", "file signature not found", "truncated file", "not a zip file", "DecodeError")
-    if any(sign in log for sign in signs):
+    if "could not be deserialized properly" in log:
+        return (
+            "it was saved by another release of Keras than the environment's: save it with model.export('FOLDER') "
+            "where it was made, and export that folder."
+        )
+    if any(sign in log for sign in _BROKEN):
         return "the file is cut off or not what its name says; copy or save it again."
-    if re.search(r"unknown rank|as_list\(\) is not defined", log):
-        return "an input does not tell its rank: give shapes=[{name: shape}] with a shape for it."
     return ""

@@ -23,6 +23,8 @@ from workbench.export.trials import Trial, open_specs, trial_at, trials
 from workbench.model import LARGE_BYTES, load_model
 from workbench.types import Listener, Progress, Shape, TensorSpec, ignore
 
+LOWEST_OPSET = 9
+
 
 def export_torch(
     module: Any,
@@ -54,6 +56,9 @@ def export_torch(
     torch = import_torch()
     if exporter not in EXPORTERS:
         raise ConfigError(f"there is no exporter {exporter!r}; choose one of {', '.join(EXPORTERS)}.")
+    if not LOWEST_OPSET <= opset <= onnx.defs.onnx_opset_version():
+        known = f"{LOWEST_OPSET} to {onnx.defs.onnx_opset_version()}"
+        raise ConfigError(f"opset {opset}: choose one from {known}; 17 is the newest that TensorRT 8.6 reads.")
     title = name or getattr(module, "original_name", None) or type(module).__name__
     module = _module(torch, module, title)
     inputs = read_example(module, example, input_names)
@@ -80,36 +85,45 @@ def _into(path: Path, job: Job, answers: list[dict[str, np.ndarray]], outputs: t
         phase = f"Exporting with torch.onnx ({job.exporter})"
         job.listener(Progress(phase, 0, None))
         proto = run_exporter(job, draft.parent)
-        kept = [index for index in range(len(job.specs)) if temporary(index) in {v.name for v in proto.graph.input}]
-        job.notes += [
-            f"input {spec.name} plays no part in what the module returns; the export leaves it out"
-            for index, spec in enumerate(job.specs)
-            if index not in kept
-        ]
-        if len(proto.graph.output) != len(outputs):
-            wrote = len(proto.graph.output)
-            raise ExportError(f"{job.name}: it returns {len(outputs)} tensors, but the exporter wrote {wrote} outputs.")
-        if not kept:
-            raise ExportError(
-                f"{job.name}: what the {job.exporter} exporter wrote reads none of its inputs; "
-                "forward may leave PyTorch on the way (.numpy(), .item(), .tolist()): keep to tensors."
-            )
-        specs = tuple(job.specs[index] for index in kept)
+        specs = _read_inputs(job, proto, len(outputs))
         sources = name_nodes(proto, ROOT)
         yielded = set_interface(proto, [spec.name for spec in specs], outputs)
         job.notes += [f"a value inside the graph was called {name} too and has another name now" for name in yielded]
         torch_dims.check_open(proto, specs, job.name, job.exporter, sources)
-        renamed = [dict(zip(outputs, found.values(), strict=True)) for found in answers]
+        wanted = [dict(zip(outputs, found.values(), strict=True)) for found in answers]
         torch_dims.set_dims(
-            proto, specs, [(trial.sizes, found) for trial, found in zip(job.trials, renamed, strict=True)]
+            proto, specs, [(trial.sizes, found) for trial, found in zip(job.trials, wanted, strict=True)]
         )
         proto = lower_opset(proto, job.opset)
+        if job.opset not in [item.version for item in proto.opset_import]:
+            raise ExportError(
+                f"{job.name}: the {job.exporter} exporter does not write opset {job.opset}: choose 17 or 18."
+            )
         save(proto, draft)
         job.listener(Progress(phase, 1, 1))
         job.listener(Progress("Checking", 0, None))
         load_model(draft)
         job.listener(Progress("Checking", 1, 1))
-        return _compared(job, draft, proto, specs, renamed, sources)
+        return _compared(job, draft, proto, specs, wanted, sources)
+
+
+def _read_inputs(job: Job, proto: ModelProto, outputs: int) -> tuple[TensorSpec, ...]:
+    """The inputs that the exporter kept, in the graph's order. Raises ExportError where inputs or outputs are lost."""
+    written = {value.name for value in proto.graph.input}
+    kept = tuple(spec for index, spec in enumerate(job.specs) if temporary(index) in written)
+    if not kept:
+        raise ExportError(
+            f"{job.name}: what the {job.exporter} exporter wrote reads none of its inputs; "
+            "forward may leave PyTorch on the way (.numpy(), .item(), .tolist()): keep to tensors."
+        )
+    if len(proto.graph.output) != outputs:
+        wrote = len(proto.graph.output)
+        raise ExportError(f"{job.name}: it returns {outputs} tensors, but the exporter wrote {wrote} outputs.")
+    dropped = [spec.name for spec in job.specs if spec not in kept]
+    job.notes += [
+        f"input {name} plays no part in what the module returns; the export leaves it out" for name in dropped
+    ]
+    return kept
 
 
 # ---- before
@@ -138,7 +152,18 @@ def _tracing(tried: Sequence[Trial]) -> Trial:
 
 def _answer(job: Job, trial: Trial) -> dict[str, np.ndarray]:
     try:
-        return answer(job.module, job.inputs, list(trial.feeds.values()))
+        found = answer(job.module, job.inputs, list(trial.feeds.values()))
+        for name, array in found.items():
+            if array.dtype.kind == "c":
+                raise ExportError(
+                    f"{job.name}: output {name} is complex, which ONNX has not: return torch.view_as_real."
+                )
+            if not np.isfinite(array).all():
+                raise ExportError(
+                    f"{job.name}: output {name} holds infinite or undefined values on {trial}, which nothing can be "
+                    "compared with: give another example, and `shapes` where it stays finite."
+                )
+        return found
     except ExportError:
         raise
     except Exception as error:  # the user's own code may raise anything

@@ -98,9 +98,16 @@ def source_of(function: Callable[..., Any]) -> str:
             f"{name} uses {missing} from outside of itself, which is not there in the process that runs it: "
             "import or define it inside the function, or hand it in with the weights."
         )
-    if function.__code__.co_code not in {item.co_code for item in code.co_consts if isinstance(item, CodeType)}:
+    if _gist(function.__code__) not in [_gist(item) for item in code.co_consts if isinstance(item, CodeType)]:
         raise ConfigError(f"{name}: its file has changed since it was imported; import it again.")
     return source
+
+
+def _gist(code: CodeType) -> tuple[Any, ...]:
+    """What tells two versions of a function apart; the byte code itself also depends on what stands around it."""
+    texts = [repr(item) for item in code.co_consts if not isinstance(item, CodeType)]
+    constants = [text for text in texts if "<locals>" not in text]  # Python 3.10 keeps inner functions' full names
+    return code.co_varnames, sorted(code.co_names), constants
 
 
 def _outside(code: CodeType) -> set[str]:

@@ -40,9 +40,7 @@ def _version(proto: ModelProto) -> int:
 def _refused(text: str, opset: int) -> ExportError:
     match = re.search(r"(?:No Adapter .* for|Previous Version of|for operator) (\w+)", text)
     what = match[1] if match else text.split("\n")[0][:200]
-    return ExportError(
-        f"{what} cannot be written in opset {opset}: export with a newer opset, or with the classic one."
-    )
+    return ExportError(f"{what} cannot be written in opset {opset}: choose a newer opset, or exporter='classic'.")
 
 
 class _Lowering:

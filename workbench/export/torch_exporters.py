@@ -48,6 +48,7 @@ def run_exporter(job: Job, folder: Path) -> ModelProto:
     torch = import_torch()
     lines: list[LogLine] = []
     told: list[warnings.WarningMessage] = []
+    # Copies, because torch.export takes one tensor given twice for one input.
     tensors = tuple(torch.from_numpy(np.array(array)) for array in job.tracing.feeds.values())
     run = _dynamo if job.exporter == "dynamo" else _classic
     try:

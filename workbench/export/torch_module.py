@@ -30,7 +30,7 @@ def import_torch() -> Any:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a module is called with. tensors: on the processor, each with storage of its own, in the ONNX's order.
+    """What a module is called with. tensors: on the processor, in the ONNX's order.
 
     parameters: forward's names for them; names: the ONNX's. by_name: whether they are passed as keywords.
     """
@@ -72,8 +72,7 @@ def read_example(module: Any, example: Any, input_names: Sequence[str] | None) -
         raise ConfigError(
             f"input_names {list(names)}: give {len(values)} different names, one for each of {', '.join(parameters)}."
         )
-    # Copies, because torch.export takes one tensor given twice for one input.
-    tensors = tuple(value.detach().cpu().clone() for value in values)
+    tensors = tuple(value.detach().cpu() for value in values)
     return Inputs(tensors, parameters, names, by_name)
 
 

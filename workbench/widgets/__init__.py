@@ -3,6 +3,7 @@
 from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.exporter import ExportCard, Exporter
 from workbench.widgets.machine import MachineView
+from workbench.widgets.pictures import Pictures
 from workbench.widgets.shapes import DimensionTable, ShapeExplorer
 
-__all__ = ["DimensionTable", "EngineBuilder", "ExportCard", "Exporter", "MachineView", "ShapeExplorer"]
+__all__ = ["DimensionTable", "EngineBuilder", "ExportCard", "Exporter", "MachineView", "Pictures", "ShapeExplorer"]

@@ -78,8 +78,8 @@ def memory_card(shapes: Mapping[str, TensorShapes]) -> str:
     )
     after_conflict = max((len(item.unknown) for item in shapes.values() if item.conflicts), default=0)
     by_data = max((len(item.unknown) for item in shapes.values() if not item.conflicts), default=0)
-    unknown = f" Not counted: {after_conflict:,} tensors behind the node that fails." if after_conflict else ""
-    unknown += f" Not counted: {by_data:,} tensors whose sizes only data can tell." if by_data else ""
+    unknown = f" Not counted: {_count(after_conflict)} behind the node that fails." if after_conflict else ""
+    unknown += f" Not counted: {_count(by_data)} whose sizes only data can tell." if by_data else ""
     return (
         f"<div class='wb-facts' data-memory='1'>{facts}</div><div class='wb-quiet'>Activation memory: the most that is "
         f"alive at once when every operator runs on its own, weights not counted. Fusion lowers it.{unknown}</div>"
@@ -116,10 +116,14 @@ def tensor_table(rows: Sequence[tuple[TensorShape, TensorShape | None]], bound: 
         "<tr><th>made by</th><th>tensor</th><th>type</th><th>shape</th>"
         f"<th>at {bound}</th><th class='wb-right'>bytes</th></tr>"
     )
-    count = f"{len(rows):,} tensors" if len(rows) <= _MOST_ROWS else f"the first {_MOST_ROWS} of {len(rows):,} tensors"
+    count = _count(len(rows)) if len(rows) <= _MOST_ROWS else f"the first {_MOST_ROWS} of {len(rows):,} tensors"
     table = f"<table class='wb-table'><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
     found = f"<div class='wb-quiet'>{count}; search to narrow them down</div>"
     return f"{found}<div class='wb-layers wb-tensors'>{table}</div>"
+
+
+def _count(tensors: int) -> str:
+    return "1 tensor" if tensors == 1 else f"{tensors:,} tensors"
 
 
 def _shape(item: TensorShape) -> str:

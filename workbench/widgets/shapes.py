@@ -3,6 +3,7 @@ same to look at only."""
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -107,7 +108,9 @@ class _Dimensions:
             else ""
         )
         self.undo.disabled = not state.history
-        self.said.value = render.mistake(state.mistake) or f"<span class='wb-good' role='status'>{state.said}</span>"
+        self.said.value = (
+            render.mistake(state.mistake) or f"<span class='wb-good' role='status'>{escape(state.said)}</span>"
+        )
 
 
 class _Memory:

@@ -224,7 +224,10 @@ def _save(proto: ModelProto, draft: Path, order: Order, converter: str) -> tuple
         onnx.save(proto, str(draft))
         return load_model(draft).inputs
     except (ModelError, ValueError) as error:
-        reason = str(error).replace(str(draft), order.path.name)
+        reason = str(error).replace(str(draft), order.path.name).replace("\n", " ")
+        explained = order.explain(reason)
+        if explained:
+            raise ExportError(f"{order.path}: the conversion failed: {explained}") from error
         raise ExportError(
             f"{order.path}: {converter} said that all went well and wrote an invalid ONNX model: {reason} "
             "Try another opset, or save the model anew with the release of the framework that it was trained with."

@@ -33,7 +33,9 @@ for name in request["modules"]:
     if importlib.util.find_spec(name.partition(".")[0]) is None:
         sys.exit(f"the module {name} is missing")
 """
-_PIP_LINE = re.compile(r"\s*(Collecting|Downloading|Using cached|Installing collected packages:|Successfully) (.*)")
+_PIP_LINE = re.compile(
+    r"\s*(Collecting|Downloading|Processing|Using cached|Installing collected packages:|Successfully) (.*)"
+)
 
 
 def install(
@@ -55,7 +57,7 @@ def install(
     run([interpreter.path, "-I", "-m", "venv", folder], "Creating a virtual environment")
     pip = [python_in(folder), "-I", "-u", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     options = ["--progress-bar", "off", "--no-compile", "--no-warn-script-location"]
-    run([*pip, "install", *options, *requirements], "Starting pip", _PipLines())
+    run([*pip, "install", *options, *requirements], "Starting pip", PipLines())
     # zlib first: Paddle 2.6 brings one of its own, and Python's crashes when it is loaded later.
     run([python_in(folder), "-I", "-c", f"import zlib, {', '.join(modules)}"], "Trying it")
     freeze = _Lines()
@@ -135,7 +137,7 @@ class _Lines:
         return [LogLine("info", self.lines[-1])]
 
 
-class _PipLines:
+class PipLines:
     """pip's lines as log and phases: each package as it is collected, then the installation of all."""
 
     def __init__(self) -> None:
@@ -152,7 +154,8 @@ class _PipLines:
             events.append(Progress(self.phase, 1, 1))
         self.phase = ""
         if verb.startswith("Installing"):
-            self.phase = f"Installing {what.count(',') + 1} packages"
+            count = what.count(",") + 1
+            self.phase = f"Installing {count} package{'s' if count > 1 else ''}"
         elif verb != "Successfully":
             self.phase = f"{verb} {what.split(' (from')[0].rpartition('/')[2]}"
         if self.phase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, TensorShapeProto
 
 from workbench.errors import ShapeError
 from workbench.types import Shape, TensorSpec
@@ -83,9 +83,11 @@ def name_output_dimensions(proto: ModelProto, answers: Sequence[Answer]) -> Mode
             if item.dim_param and len(set(seen)) > 1:
                 sizes.setdefault(seen, item.dim_param)
     for value in proto.graph.output:
+        ranks = {outputs[value.name].ndim for _, outputs in answers}
+        if not value.type.tensor_type.HasField("shape") and len(ranks) == 1:
+            value.type.tensor_type.shape.dim.extend(TensorShapeProto.Dimension() for _ in range(min(ranks)))
         for axis, item in enumerate(value.type.tensor_type.shape.dim):
             if item.dim_value <= 0:
-                ranks = {outputs[value.name].ndim for _, outputs in answers}
                 seen = tuple(outputs[value.name].shape[axis] for _, outputs in answers) if min(ranks) > axis else ()
                 item.dim_param = sizes.get(seen) or f"{value.name}_{axis}"
     return proto

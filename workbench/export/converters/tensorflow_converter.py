@@ -46,6 +46,7 @@ def convert(source: dict[str, Any], output: str, opset: int, tell: Tell) -> None
         inputs, outputs = _ends(_graph(source["path"]), source)
         graph, inputs, outputs = loader.from_graphdef(source["path"], inputs, outputs)
         called = {name: plain(name) for name in (*inputs, *outputs)}
+    _give_ranks(graph, inputs, called, source["ranks"])
     converter._convert_common(
         graph,
         name=Path(source["path"]).stem,
@@ -53,9 +54,22 @@ def convert(source: dict[str, Any], output: str, opset: int, tell: Tell) -> None
         input_names=inputs,
         output_names=outputs,
         tensors_to_rename=called,
-        shape_override={name: [-1] * source["ranks"][plain(name)] for name in inputs if plain(name) in source["ranks"]},
         output_path=output,
     )
+
+
+def _give_ranks(graph: Any, inputs: list[str], called: dict[str, str], given: dict[str, int]) -> None:
+    """Give inputs that do not tell how many dimensions they have as many open ones as the user's shapes have."""
+    nodes = {node.name: node for node in graph.node}
+    for tensor in inputs:
+        name, shape = called.get(tensor, plain(tensor)), nodes[tensor.partition(":")[0]].attr["shape"].shape
+        if shape.unknown_rank:
+            if name not in given:
+                what = f"input {name} does not tell how many dimensions it has"
+                raise ValueError(f"{what}: give shapes=[{{{name!r}: (1, ...)}}] with a shape for it")
+            shape.unknown_rank = False
+            for _ in range(given[name]):
+                shape.dim.add().size = -1
 
 
 def predictor(source: dict[str, Any], tell: Tell) -> Predict:

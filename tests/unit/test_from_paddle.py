@@ -1,0 +1,401 @@
+"""Exports by a converter in another process: which files are a model, and what becomes of converters that fail.
+
+The converter here is a small one of the tests, in this Python; tests/exporters has Paddle's and TensorFlow's own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from models import parse
+
+from workbench.errors import Cancelled, ConfigError, ExportError, ShapeError
+from workbench.export.converters import child, shapes
+from workbench.export.converters.calling import Order, Trials, export_from
+from workbench.export.environments import PADDLE_2, PADDLE_3, Made
+from workbench.export.exported import Exported
+from workbench.export.from_paddle import explain, export_paddle, find_paddle_model
+from workbench.types import Feeds, Listener, LogLine, Progress, Shape, TensorSpec, ignore
+
+# ---- files
+
+
+def program_3(path: Path) -> Path:
+    path.write_text(json.dumps({"base_code": {"magic": "pir", "version": 4}, "program": {"regions": []}}))
+    return path
+
+
+def write(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content")
+
+
+@pytest.mark.parametrize(
+    ("program", "weights"),
+    [("inference.pdmodel", "inference.pdiparams"), ("__model__", "__params__"), ("model", "params")],
+)
+@pytest.mark.parametrize("by_folder", [True, False])
+def test_a_model_of_paddle_2_is_found(tmp_path: Path, program: str, weights: str, by_folder: bool) -> None:
+    write(tmp_path / program, tmp_path / weights, tmp_path / "inference.pdiparams.info")
+    found = find_paddle_model(tmp_path if by_folder else tmp_path / program)
+    assert (found.program.name, found.weights.name, found.environment) == (program, weights, PADDLE_2)
+
+
+@pytest.mark.parametrize("named", ["", "net.json", "net.pdiparams"])
+def test_a_model_of_paddle_3_is_found(tmp_path: Path, named: str) -> None:
+    program_3(tmp_path / "net.json")
+    write(tmp_path / "net.pdiparams")
+    (tmp_path / "config.json").write_text("{}")  # another one's JSON has no weights beside it
+    found = find_paddle_model(tmp_path / named)
+    assert (found.program.name, found.weights.name, found.environment) == ("net.json", "net.pdiparams", PADDLE_3)
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "message"),
+    [
+        (["a.pdmodel"], "a.pdmodel", r"a\.pdiparams: the model's weights: the file is missing; copy it again"),
+        (["a.pdparams"], "a.pdparams", r"a checkpoint of a training .* no network; save it with paddle\.jit\.save"),
+        (["a.pdparams", "a.pdopt"], "", r"holds a checkpoint of a training"),
+        (["a.pdmodel", "a.pdiparams", "b.pdmodel", "b.pdiparams"], "", r"several models \(a\.pdmodel, b\.pdmodel\)"),
+        (["a.pdmodel", "a.json", "a.pdiparams"], "a.pdiparams", r"several models \(a\.pdmodel, a\.json\)"),
+        (["__model__", "conv1.w_0"], "__model__", r"__params__: .*weights in a file each are not taken"),
+        (["a.json", "a.pdiparams"], "a.json", r"a\.json: cut off, or not a Paddle 3 program \(7 bytes\)"),
+        (["a.txt"], "a.txt", r"a\.txt: not a Paddle model; name its \.pdmodel"),
+        (["a.txt"], "", r"holds no Paddle model"),
+        ([], "absent.pdmodel", r"absent\.pdmodel: there is no such file"),
+    ],
+)
+def test_what_is_no_model_is_said_before_any_environment_is_asked_for(
+    tmp_path: Path, files: list[str], named: str, message: str
+) -> None:
+    write(*(tmp_path / name for name in files))
+    with pytest.raises(ExportError, match=message):
+        export_paddle(tmp_path / named)
+
+
+def test_empty_weights_are_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "a.pdmodel")
+    (tmp_path / "a.pdiparams").touch()
+    with pytest.raises(ExportError, match="the file is empty"):
+        export_paddle(tmp_path)
+
+
+def test_an_export_without_its_environment_asks(tmp_path: Path) -> None:
+    write(tmp_path / "a.pdmodel", tmp_path / "a.pdiparams")
+    with pytest.raises(ConfigError, match=r"needs the Paddle 2 environment .*make_environment=True"):
+        export_paddle(tmp_path, output=tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("log", "meaning"),
+    [
+        (
+            "[Paddle2ONNX] Oops, there are some operators not supported yet, including lgamma,svd,\n"
+            "[ERROR] Due to the unsupported operators, the conversion is aborted.",
+            "no ONNX form for lgamma,svd: express",
+        ),
+        (
+            "unknown operators: lgamma, svd\n[Paddle2ONNX] \n"
+            "[ERROR][Paddle2ONNX] Due to the unsupported operators, the conversion is aborted.",
+            "no ONNX form for lgamma, svd: express",
+        ),
+        (
+            "[Paddle2ONNX] Oops, there are some operators not supported yet, including fake_quantize_abs_max,\n"
+            "[ERROR] Due to the unsupported operators, the conversion is aborted.",
+            "save the quantized model with onnx_format=True",
+        ),
+        (
+            "[ERROR][Paddle2ONNX] Due to the unsupported operators, the conversion is aborted.",
+            "some operators, which it does not name",
+        ),
+        (
+            "unknown operators: odd\n"
+            "[ERROR][Paddle2ONNX] [OP: pd_op.softplus] Only support softplus with beta == 1.0 and threshold == 20.0.",
+            "operator pd_op.softplus: Only support softplus with beta == 1.0 and threshold == 20.0; change it",
+        ),
+        ("[ERROR][Paddle2ONNX] Can not get input 'axis(dim)' value.", "Can not get input 'axis(dim)' value; try"),
+        ("[Paddle2ONNX] The Opset Version must be between 7 and 21.", "does not write this opset"),
+        ("[Paddle2ONNX] Failed to parse paddlepaddle model from read content.", "cut off, or do not belong together"),
+        ("IndexError: Input conv2d_3.w_0 is undefined!", "cut off, or do not belong together"),
+        ("all is well", ""),
+    ],
+)
+def test_the_converters_log_is_understood(log: str, meaning: str) -> None:
+    said = explain(log)
+    assert meaning in said and bool(said) == bool(meaning)
+
+
+# ---- a converter
+
+ADAPTER = """
+import os, sys, time
+import numpy as np
+import onnx
+
+def releases():
+    return "Framework 1.0", "converter 2.0"
+
+def convert(source, output, opset, tell):
+    {convert}
+
+def predictor(source, tell):
+    def predict(feeds):
+        x = feeds["x"]
+        {predict}
+    return predict
+"""
+WRITE = "open(output, 'wb').write(open(source['file'], 'rb').read())"
+NET = "(float[unk_1, 3, unk_2, unk_3] x) => (float[a, 3, b, c] y) { [relu] y = Relu(x) }"
+FAILING = [
+    ("os.abort()", r"the converter crashed \(SIGABRT\)"),
+    ("print('out of luck', file=sys.stderr); os._exit(0)", r"ended early \(exit status 0\)\..*out of luck"),
+    ("raise ValueError('first line\\nthe reason')", r"the conversion failed: first line the reason"),
+    ("import absent_module", r"No module named 'absent_module'. The Paddle 2 environment in .* seems damaged"),
+    ("pass", r"converter 2\.0 wrote no ONNX model"),
+    ("open(output, 'wb').write(b'no model')", r"converter 2\.0 wrote no ONNX model"),
+    (
+        "import signal; os.kill(os.getpid(), signal.SIGKILL)",
+        r"killed by the system, most likely because memory",
+    ),
+]
+
+
+def export(
+    tmp_path: Path,
+    *,
+    net: str = NET,
+    convert: str = WRITE,
+    predict: str = "return {'y': np.maximum(x, 0)}",
+    shapes: list[dict[str, Shape]] | None = None,
+    feeds: list[Feeds] | None = None,
+    listener: Listener = ignore,
+    cancel: threading.Event | None = None,
+) -> Exported:
+    """An export whose converter copies `net`, and whose framework computes `predict`."""
+    adapter, model = tmp_path / "adapter.py", tmp_path / "net.onnx"
+    adapter.write_text(ADAPTER.format(convert=convert, predict=textwrap.indent(predict, " " * 8).strip()))
+    model.write_bytes(parse(net).SerializeToString())
+    order = Order(tmp_path / "source.file", adapter, {"file": str(model)}, lambda log: "")
+    here = Made(PADDLE_2, Path(sys.prefix), (3, 11), (), 0, 0.0)
+    trials = Trials(shapes, feeds)
+    return export_from(order, here, tmp_path / "out" / "out.onnx", 17, trials, listener, cancel or threading.Event())
+
+
+def left(tmp_path: Path) -> list[str]:
+    return [path.name for path in (tmp_path / "out").iterdir()]
+
+
+def test_an_export_is_checked_compared_and_described(tmp_path: Path) -> None:
+    events: list[Progress | LogLine] = []
+    done = export(tmp_path, listener=events.append)
+    assert (done.framework, done.converter) == ("Framework 1.0", "converter 2.0")
+    assert done.model.path == tmp_path / "out" / "out.onnx"
+    assert [dict(parity.shapes) for parity in done.parity] == [{"x": (1, 3, 128, 160)}, {"x": (2, 3, 160, 96)}]
+    assert all(parity.relative == 0 for parity in done.parity)
+    assert done.notes == ("input x: open are batch, height, width; fixed are dimension 1 (3).",)
+    assert left(tmp_path) == ["out.onnx"]
+    begun = [event.phase for event in events if isinstance(event, Progress) and event.done == 0]
+    assert begun == [
+        "Starting Paddle 2",
+        "Loading Paddle 2",
+        "Converting with converter 2.0",
+        "Starting Paddle 2",
+        "Loading Paddle 2",
+        "Asking Paddle 2 for its own answers",
+        "Comparing the export with its framework",
+    ]
+
+
+def test_open_dimensions_are_called_what_they_are_and_outputs_after_the_inputs_they_follow(tmp_path: Path) -> None:
+    done = export(tmp_path)
+    assert done.model.inputs[0].shape == ("batch", 3, "height", "width")
+    assert done.model.outputs[0].shape == ("batch", 3, "height", "width")
+
+
+def test_an_output_that_follows_no_input_gets_names_of_its_own(tmp_path: Path) -> None:
+    net = "(float[n, 3, h, w] x) => (float[n, k, l, m] y) { [pool] y = AveragePool <kernel_shape = [2, 2]> (x) }"
+    predict = "return {'y': (x[..., :-1, :-1] + x[..., 1:, :-1] + x[..., :-1, 1:] + x[..., 1:, 1:]) / 4}"
+    assert export(tmp_path, net=net, predict=predict).model.outputs[0].shape == ("batch", "y_1", "y_2", "y_3")
+
+
+def test_outputs_of_other_names_are_matched_by_their_order(tmp_path: Path) -> None:
+    done = export(tmp_path, predict="return {'fetch_0': np.maximum(x, 0)}")
+    assert [difference.output for difference in done.parity[0].differences] == ["y"]
+
+
+@pytest.mark.parametrize(("convert", "message"), FAILING)
+def test_a_converter_that_fails_is_one_sentence_and_leaves_nothing(tmp_path: Path, convert: str, message: str) -> None:
+    with pytest.raises(ExportError, match=message) as caught:
+        export(tmp_path, convert=convert)
+    assert str(tmp_path / "source.file") in str(caught.value) and "\n" not in str(caught.value)
+    assert left(tmp_path) == []
+
+
+def test_an_invalid_model_is_refused_though_the_converter_said_that_all_went_well(tmp_path: Path) -> None:
+    spoil = f"{WRITE}; m = onnx.load(output); m.graph.node[0].input[0] = 'nowhere'; onnx.save(m, output)"
+    with pytest.raises(ExportError, match=r"wrote an invalid ONNX model: .*nowhere"):
+        export(tmp_path, convert=spoil)
+    assert left(tmp_path) == []
+
+
+def test_an_operator_that_is_not_onnx_is_named(tmp_path: Path) -> None:
+    spoil = f"{WRITE}; m = onnx.load(output); m.graph.node[0].op_type = 'Svd'; onnx.save(m, output)"
+    with pytest.raises(ExportError, match=r"converter 2\.0 has no ONNX form for Svd \(node relu\): express it"):
+        export(tmp_path, convert=spoil)
+    assert left(tmp_path) == []
+
+
+def test_an_export_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"output y differs from the framework's by 1\.0e-03"):
+        export(tmp_path, predict="return {'y': np.maximum(x, 0) * 1.001}")
+    assert left(tmp_path) == []
+
+
+def test_a_framework_that_does_not_run_on_the_shapes_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"Paddle 2 itself does not answer on .*: too wide\. Give shapes="):
+        export(tmp_path, predict="raise ValueError('too wide')")
+    assert left(tmp_path) == []
+
+
+def test_a_lost_output_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"the ONNX model has the outputs y, the framework answers with a, b"):
+        export(tmp_path, predict="return {'a': x, 'b': x}")
+
+
+def test_the_users_shapes_are_tried(tmp_path: Path) -> None:
+    done = export(tmp_path, shapes=[{"x": (5, 3, 7, 9)}])
+    assert [dict(parity.shapes) for parity in done.parity] == [{"x": (5, 3, 7, 9)}]
+
+
+@pytest.mark.parametrize("wrong", [{"x": (5, 4, 7, 9)}, {"x": (5, 3, 7)}, {"y": (1,)}, {"x": (0, 3, 7, 9)}])
+def test_shapes_that_do_not_fit_are_refused(tmp_path: Path, wrong: dict[str, Shape]) -> None:
+    with pytest.raises(ShapeError):
+        export(tmp_path, shapes=[wrong])
+    assert left(tmp_path) == []
+
+
+def test_the_users_own_inputs_are_compared_on_whole_and_by_halves(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((6, 3, 8, 8), np.float32)
+    done = export(tmp_path, feeds=[{"x": x}], predict="assert x.min() < -1\nreturn {'y': np.maximum(x, 0)}")
+    assert [dict(parity.shapes) for parity in done.parity] == [{"x": (6, 3, 8, 8)}, {"x": (3, 3, 8, 8)}]
+
+
+def test_feeds_without_an_input_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"input x: .* is missing among the feeds"):
+        export(tmp_path, feeds=[{}])
+
+
+def test_cancelling_stops_the_converter_within_a_second_and_leaves_nothing(tmp_path: Path) -> None:
+    cancel, asked = threading.Event(), []
+
+    def listener(event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and event.phase == "Converting with converter 2.0":
+            asked.append(time.monotonic())
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        export(tmp_path, convert="time.sleep(60)", listener=listener, cancel=cancel)
+    assert time.monotonic() - asked[0] < 1.0
+    assert left(tmp_path) == []
+
+
+def test_what_a_converter_prints_is_log_and_no_answer(tmp_path: Path) -> None:
+    events: list[Progress | LogLine] = []
+    export(tmp_path, convert=f"print('chatter'); os.system('echo native'); {WRITE}", listener=events.append)
+    said = {event.text for event in events if isinstance(event, LogLine)}
+    assert {"chatter", "native"} <= said
+
+
+def test_a_quantized_model_is_compared_by_agreement_only(tmp_path: Path) -> None:
+    net = """(float[n, 4] x) => (float[n, 4] y) {
+        s = Constant <value = float {0.5}> () z = Constant <value = int8 {0}> ()
+        q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }"""
+    done = export(tmp_path, net=net, predict="return {'y': x}")
+    assert done.parity[0].relative > 1e-2 and done.parity[0].argmax_agreement is not None
+    assert [dict(parity.shapes)["x"][0] for parity in done.parity] == [24, 32]
+    assert any("quantized" in note for note in done.notes)
+
+
+# ---- what it is compared on
+
+
+def test_inputs_are_made_up_until_the_answers_tell_something() -> None:
+    """A detector answers 1e-12 to noise; compared there, rounding errors are all that differs."""
+    seen: list[float] = []
+
+    def detector(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        seen.append(float(feeds["x"].min()))
+        return {"y": np.where(feeds["x"] < 0, 1.0, 1e-12).astype(np.float32)}
+
+    given = {"inputs": [{"name": "x", "dtype": "float32", "shape": [1, 3, 64, 64]}]}
+    _, outputs = child._answer(detector, given, 0)
+    assert outputs["y"].max() == 1 and len(seen) == 2 and seen[0] >= 0
+
+
+def test_a_framework_that_says_nothing_is_not_asked_for_ever() -> None:
+    calls: list[int] = []
+
+    def silent(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        calls.append(1)
+        return {"y": np.full(3, 1e-9, np.float32)}
+
+    child._answer(silent, {"inputs": [{"name": "x", "dtype": "float32", "shape": [2, 2]}]}, 0)
+    assert len(calls) == 16
+
+
+@pytest.mark.parametrize("attempt", range(6))
+def test_made_up_arrays_have_the_shapes_and_types_asked_for(attempt: int) -> None:
+    wanted = [
+        ("a", "float32", [2, 3, 16, 20]),
+        ("b", "float16", [2, 16, 20, 3]),
+        ("c", "int64", [2, 7]),
+        ("d", "bool", []),
+    ]
+    feeds = child.made_up([{"name": name, "dtype": dtype, "shape": shape} for name, dtype, shape in wanted], attempt, 0)
+    assert [(name, array.dtype.name, list(array.shape)) for name, array in feeds.items()] == wanted
+    again = child.made_up([{"name": name, "dtype": dtype, "shape": shape} for name, dtype, shape in wanted], attempt, 0)
+    assert all(np.array_equal(feeds[name], again[name]) for name in feeds)
+
+
+def test_paddledetections_inputs_get_what_its_pictures_have() -> None:
+    inputs = [
+        {"name": "im_shape", "dtype": "float32", "shape": [2, 2]},
+        {"name": "image", "dtype": "float32", "shape": [2, 3, 96, 128]},
+        {"name": "scale_factor", "dtype": "float32", "shape": [2, 2]},
+    ]
+    feeds = child.made_up(inputs, 0, 0)
+    assert feeds["im_shape"].tolist() == [[96, 128]] * 2 and feeds["scale_factor"].tolist() == [[1, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ((None, 3, None, None), [(1, 3, 128, 160), (2, 3, 160, 96)]),
+        ((None, None, None, 3), [(1, 128, 160, 3), (2, 160, 96, 3)]),
+        ((None, 3, 48, None), [(1, 3, 48, 128), (2, 3, 48, 160)]),
+        ((None, None), [(1, 16), (2, 24)]),
+        ((4, 3, 8, 8), [(4, 3, 8, 8), (4, 3, 8, 8)]),
+        ((), [(), ()]),
+    ],
+)
+def test_proposed_shapes_keep_what_is_fixed(shape: tuple[int | None, ...], wanted: list[Shape]) -> None:
+    proposed = shapes.trial_shapes([TensorSpec("x", "float32", shape)], None)
+    assert [item["x"] for item in proposed] == wanted
+
+
+def test_dimensions_of_several_inputs_are_not_said_to_be_equal() -> None:
+    proto = parse("(float[p, 4] a, float[q, 4] b) => (float[r, 4] y) { y = Add(a, b) }")
+    shapes.name_input_dimensions(proto)
+    names = [value.type.tensor_type.shape.dim[0].dim_param for value in proto.graph.input]
+    assert names == ["a_batch", "b_batch"]
+    onnx.checker.check_model(proto)
