@@ -74,9 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     building = command("build", engines.build, "build an engine, or reuse the stored one")
     _model_options(building)
     _build_options(building)
-    building.add_argument("--no-reuse", action="store_true", help="build even if a stored engine fits, and replace it")
-    building.add_argument("--output", metavar="FILE", help="put a copy of the plan there")
-    building.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
+    _output_options(building)
+
+    network = command("network", engines.network, "build an engine from a network that a Python function describes")
+    network.add_argument("describe", metavar="FILE.py:NAME", help="function describe(trt, network[, weights])")
+    network.add_argument("--name", help="of the engine (default: the function's)")
+    network.add_argument("--weights", metavar="FILE.npz", help="arrays by name, handed to the function")
+    network.add_argument("--backend", type=str.lower, help="rtx (default: the first that can do it here)")
+    network.add_argument("--precision", type=str.lower, help="fp32 or tf32 (default fp32)")
+    _shape_option(network)
+    _output_options(network)
 
     bench = command("bench", measuring.bench, "build or reuse an engine and measure its latency")
     _model_options(bench, nargs="?")
@@ -160,6 +167,12 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", type=_size, metavar="SIZE", help="most memory a layer may use, such as 1G")
     parser.add_argument("--targets", default="", help="GPUs to build for, such as sm86,sm89 (default: a portable set)")
     parser.add_argument("--convert-io", action="store_true", help="inputs and outputs take the lower precision too")
+
+
+def _output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-reuse", action="store_true", help="build even if a stored engine fits, and replace it")
+    parser.add_argument("--output", metavar="FILE", help="put a copy of the plan there")
+    parser.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
 
 
 def _positive(text: str) -> int:

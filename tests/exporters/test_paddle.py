@@ -124,7 +124,9 @@ def truncated(source: Path, folder: Path, *, program: float = 1.0, weights: floa
     return folder / source.name
 
 
-@pytest.mark.parametrize("share", [{"program": 0.5}, {"weights": 0.5}], ids=["program", "weights"])
+@pytest.mark.parametrize(
+    "share", [{"program": 0.5}, {"weights": 0.5}, {"weights": 0.99}], ids=["program", "half", "most"]
+)
 @pytest.mark.parametrize("release", [2, 3])
 def test_files_that_are_cut_off_are_refused(
     release: int, share: dict[str, float], ocr_models: Path, paddle_3_models: Path, tmp_path: Path

@@ -12,7 +12,7 @@ import pytest
 from workbench.building import build
 from workbench.engine import read_layers
 from workbench.export.exported import Exported
-from workbench.export.from_torch import export_torch
+from workbench.export.pytorch.exporting import export_torch
 from workbench.model import load_model
 from workbench.preprocessing import apply
 from workbench.reference import Reference

@@ -295,7 +295,7 @@ def test_the_view_follows_the_state() -> None:
     explorer.state.change("batch=rows")
     assert "<i>rows</i>" in texts(explorer) and not undo.disabled  # type: ignore[attr-defined]
     explorer.state.words = "logits"
-    assert "1 tensors" in texts(explorer)
+    assert "1 tensor;" in texts(explorer)
     explorer.state.change("nothing=4")
     assert "no dimension &#x27;nothing&#x27;" in texts(explorer)
     undo.click()  # type: ignore[attr-defined]

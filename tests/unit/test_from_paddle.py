@@ -6,6 +6,7 @@ The converter here is a small one of the tests, in this Python; tests/exporters 
 from __future__ import annotations
 
 import json
+import struct
 import sys
 import textwrap
 import threading
@@ -15,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from models import parse
 
 from workbench.errors import Cancelled, ConfigError, ExportError, ShapeError
 from workbench.export.converters import child, shapes
 from workbench.export.converters.calling import Order, Trials, export_from
+from workbench.export.converters.paddle_weights import check_whole
 from workbench.export.environments import PADDLE_2, PADDLE_3, Made
 from workbench.export.exported import Exported
 from workbench.export.from_paddle import explain, export_paddle, find_paddle_model
@@ -33,10 +37,19 @@ def program_3(path: Path) -> Path:
     return path
 
 
+def tensor(values: np.ndarray) -> bytes:
+    """As Paddle writes a float32 tensor: versions and levels of detail, a TensorDesc, the values."""
+    dims = b"".join(bytes([0x10, size]) for size in values.shape)
+    return struct.pack("<IQIi", 0, 0, 0, 2 + len(dims)) + b"\x08\x05" + dims + values.astype("<f4").tobytes()
+
+
+WEIGHTS = tensor(np.zeros((3, 5))) + tensor(np.ones(7)) + tensor(np.zeros(()))
+
+
 def write(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"content")
+        path.write_bytes(WEIGHTS if "params" in path.name else b"content")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +100,40 @@ def test_empty_weights_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "a.pdiparams").touch()
     with pytest.raises(ExportError, match="the file is empty"):
         export_paddle(tmp_path)
+
+
+def test_whole_weights_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a.pdiparams")
+    assert check_whole(tmp_path / "a.pdiparams") == 3
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(1, len(WEIGHTS) - 1))
+def test_weights_cut_off_anywhere_are_refused_unless_whole_tensors_remain(tmp_path: Path, cut: int) -> None:
+    """Paddle 3 and its converter fill what is missing with anything, and agree on it."""
+    path = tmp_path / "a.pdiparams"
+    path.write_bytes(WEIGHTS[:cut])
+    if cut in (len(tensor(np.zeros((3, 5)))), len(WEIGHTS) - len(tensor(np.zeros(())))):
+        assert check_whole(path) in (1, 2)
+    else:
+        with pytest.raises(ExportError, match="cut off in tensor"):
+            check_whole(path)
+
+
+@given(data=st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_follows_the_weights_is_noticed(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.pdiparams"
+    path.write_bytes(WEIGHTS + b"x" + data)
+    with pytest.raises(ExportError, match="cut off in tensor 4"):
+        check_whole(path)
+
+
+def test_weights_that_are_cut_off_are_told_before_any_environment_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "a.pdmodel")
+    (tmp_path / "a.pdiparams").write_bytes(WEIGHTS[:-1])
+    with pytest.raises(ExportError, match=r"a\.pdiparams: the weights are cut off in tensor 3"):
+        export_paddle(tmp_path / "a.pdmodel")
 
 
 def test_an_export_without_its_environment_asks(tmp_path: Path) -> None:

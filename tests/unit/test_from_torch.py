@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ExportError, ShapeError
 from workbench.export.exported import Exported
-from workbench.export.from_torch import export_torch, save
-from workbench.export.torch_source import load_torch
+from workbench.export.pytorch.exporting import export_torch, save
+from workbench.export.pytorch.source import load_torch
 from workbench.model import load_model
 from workbench.reference import Reference
 from workbench.types import LogLine, Progress
@@ -634,11 +634,11 @@ def test_a_pickled_module_is_never_opened(tmp_path: Path) -> None:
 def test_pytorch_is_asked_for_only_when_needed_and_its_absence_says_what_to_install() -> None:
     code = """
 import sys
-import workbench, workbench.export.from_torch, workbench.export.torch_source, workbench.export.example_models
+import workbench, workbench.export.pytorch.exporting, workbench.export.pytorch.source, workbench.export.example_models
 assert "torch" not in sys.modules
 sys.modules["torch"] = None  # as if it were not installed
 try:
-    workbench.export.from_torch.export_torch(object(), object())
+    workbench.export.pytorch.exporting.export_torch(object(), object())
 except workbench.WorkbenchError as error:
     print(error)
 """

@@ -156,7 +156,7 @@ def test_tensorrt_rtx_refuses_an_int32_bias_and_builds_the_folded_one(
 ) -> None:
     proto = quantized_conv(per_channel=True, as_nodes=as_nodes)
     onnx.save(proto, str(tmp_path / "plain.onnx"))
-    with pytest.raises(BuildError, match="dq_b.*Int32"):
+    with pytest.raises(BuildError, match=r"dq_b.*Int32"):
         build(load_model(tmp_path / "plain.onnx"), BuildConfig(), "rtx", store=store)
     onnx.save(fold_int32_biases(proto), str(tmp_path / "folded.onnx"))
     assert build(load_model(tmp_path / "folded.onnx"), BuildConfig(), "rtx", store=store).engine.plan_bytes > 0

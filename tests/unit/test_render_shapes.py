@@ -84,7 +84,7 @@ def test_a_row_tells_operator_name_type_shapes_and_bytes() -> None:
     html = render_shapes.tensor_table([(one, tensor("t", 2, 3, 500, op_type="Conv"))], "opt")
     cells = [words(cell) for cell in re.findall(r"<td.*?</td>", html)]
     assert cells == ["Conv", "t", "float32", "n×3×?", "2×3×500", "12.0 kB"]
-    assert "at opt" in words(html) and "1 tensors" in words(html)
+    assert "at opt" in words(html) and "1 tensor;" in words(html)
 
 
 def test_inputs_scalars_and_tensors_without_elements_are_shown() -> None:

@@ -39,6 +39,8 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
+    """NVIDIA's back ends also have `nvidia_api() -> ModuleType`, for networks that are described layer by layer."""
+
     PLAN: str
     """The plan's file name inside an engine's folder."""
 

@@ -76,7 +76,7 @@ def ingredients(config: BuildConfig) -> dict[str, Any]:
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
-    refusals = _nvidia.check(_module(), model, listener)
+    refusals = _nvidia.check(nvidia_api(), model, listener)
     return ModelSupport("rtx", not refusals, refusals)
 
 
@@ -84,7 +84,7 @@ def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -
     targets = () if config.targets == PORTABLE else config.targets  # RTX's own default set, in one smaller plan
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source = precision.converted(model, config, Path(work), listener)
-        layers = _nvidia.build_plan(_module(), source, replace(config, targets=targets), folder / PLAN, listener)
+        layers = _nvidia.build_plan(nvidia_api(), source, replace(config, targets=targets), folder / PLAN, listener)
     header = _nvidia.read_plan_header(folder / PLAN)
     if header is None or header.backend != "rtx" or not set(config.targets) <= set(header.targets):
         raise BuildError(f"the plan is not the one that was asked for: its header says {header}")
@@ -98,7 +98,7 @@ def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Sess
     )
 
 
-def _module() -> ModuleType:
+def nvidia_api() -> ModuleType:
     try:
         return import_module("tensorrt_rtx")
     except (ImportError, OSError) as error:

@@ -49,12 +49,17 @@ def read_feeds(
     """What --feeds names, or random arrays in the profile's opt shapes."""
     if options.feeds is None:
         return random_feeds(session.inputs, opt_shapes(session.inputs, profiles))
+    return read_arrays(options.feeds)
+
+
+def read_arrays(path: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, by name. Raises FeedError."""
     try:
-        with np.load(options.feeds) as file:
+        with np.load(path) as file:
             return dict(file)
     except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
         what = f"cannot be read as .npz with one array per input: {error}"
-        raise FeedError(f"{options.feeds}: {what}.") from error
+        raise FeedError(f"{path}: {what}.") from error
 
 
 def spec_to_json(spec: TensorSpec) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from workbench.backends import available
-from workbench.commands.common import build_shown, read_config, read_model
+from workbench.building import Built
+from workbench.commands.common import build_shown, read_arrays, read_config, read_model
 from workbench.engine import Engine, export_plan, read_layers
+from workbench.export.network import build_network
 from workbench.layers import layers_to_json
 from workbench.machine import this_machine
-from workbench.profiles import format_shapes
+from workbench.profiles import format_shapes, parse_profiles
 from workbench.store import EngineStore
-from workbench.terminal import table
+from workbench.terminal import Printer, table
+from workbench.types import BuildConfig
 
 
 def backends(options: argparse.Namespace) -> tuple[Any, str]:
@@ -32,6 +35,24 @@ def backends(options: argparse.Namespace) -> tuple[Any, str]:
 def build(options: argparse.Namespace) -> tuple[Any, str]:
     model, config = read_model(options), read_config(options)
     built = build_shown(model, config, options.backend, reuse=not options.no_reuse, verbose=options.verbose)
+    return _built(built, options)
+
+
+def network(options: argparse.Namespace) -> tuple[Any, str]:
+    """Build what a function describes with NVIDIA's API."""
+    built = build_network(
+        options.name or options.describe.rpartition(":")[2],
+        options.describe,
+        read_arrays(options.weights) if options.weights else None,
+        config=BuildConfig(options.precision or "fp32", profiles=parse_profiles(options.shapes)),
+        backend=options.backend,
+        reuse=not options.no_reuse,
+        listener=Printer(options.verbose),
+    )
+    return _built(built, options)
+
+
+def _built(built: Built, options: argparse.Namespace) -> tuple[Any, str]:
     engine = built.engine
     plan = export_plan(engine, Path(options.output)) if options.output else engine.plan_path
     text = f"{built}\n{plan}"

@@ -8,7 +8,8 @@ export.network("tiny", describe)     NVIDIA's API, layer by layer, no ONNX at al
 from workbench.export.exported import Exported, Parity
 from workbench.export.from_paddle import export_paddle as paddle
 from workbench.export.from_tensorflow import export_tensorflow as tensorflow
-from workbench.export.from_torch import export_torch as torch
-from workbench.export.torch_source import load_torch
+from workbench.export.network import build_network as network
+from workbench.export.pytorch.exporting import export_torch as torch
+from workbench.export.pytorch.source import load_torch
 
-__all__ = ["Exported", "Parity", "load_torch", "paddle", "tensorflow", "torch"]
+__all__ = ["Exported", "Parity", "load_torch", "network", "paddle", "tensorflow", "torch"]

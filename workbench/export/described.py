@@ -38,7 +38,7 @@ def build_described(
 
     Raises BuildError naming the line of the source or the layer; ShapeError for a profile that does not fit.
     """
-    api: ModuleType = backend._module()
+    api: ModuleType = backend.nvidia_api()
     log = _Log(listener)
     logger = _nvidia.logger_for(api, log)
     builder = api.Builder(logger)

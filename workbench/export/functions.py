@@ -18,7 +18,7 @@ from types import CodeType
 from typing import Any
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export.torch_errors import failure
+from workbench.export.pytorch.errors import failure
 
 _FLAGS = __future__.annotations.compiler_flag
 """Annotations are for readers; what they name need not exist where the source runs."""

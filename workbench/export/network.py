@@ -89,7 +89,7 @@ def _order(
         )
     backend = backend or backends.default_backend()
     module = backends.load(backend)
-    if not hasattr(module, "_module"):
+    if not hasattr(module, "nvidia_api"):
         raise ConfigError(
             f"{backend} builds from ONNX only; a described network needs one of NVIDIA's back ends, such as rtx."
         )

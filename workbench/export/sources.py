@@ -15,8 +15,8 @@ from workbench.export.environments import TENSORFLOW, Environment
 from workbench.export.exported import Exported, exported_from_json, exported_to_json
 from workbench.export.from_paddle import export_paddle, find_paddle_model
 from workbench.export.from_tensorflow import export_tensorflow
-from workbench.export.from_torch import export_torch
-from workbench.export.torch_source import load_torch
+from workbench.export.pytorch.exporting import export_torch
+from workbench.export.pytorch.source import load_torch
 from workbench.process import Ended, run_process
 from workbench.types import Listener, Shape, ignore
 

@@ -44,10 +44,9 @@ def parity_table(parity: tuple[Parity, ...], framework: str) -> str:
             f"<tr><td>{escape(shapes)}</td><td class='wb-right'>{largest:.2g}</td>"
             f"<td class='wb-right'>{item.relative:.1e}</td><td class='wb-right'>{agrees}</td></tr>"
         )
-    head = (
-        f"<tr><th>ONNX Runtime against {escape(framework.split()[0])} at</th>"
-        "<th class='wb-right'>largest difference</th><th class='wb-right'>relative</th><th class='wb-right'>same largest value</th></tr>"
-    )
+    titles = (f"ONNX Runtime against {framework.split()[0]} at", "largest difference", "relative", "same largest value")
+    first, *others = map(escape, titles)
+    head = f"<tr><th>{first}</th>" + "".join(f"<th class='wb-right'>{title}</th>" for title in others) + "</tr>"
     return f"<table class='wb-table wb-numbers'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from workbench.errors import ConfigError, ExportError
 from workbench.export.functions import load_function
-from workbench.export.torch_errors import failure, first_line
-from workbench.export.torch_module import import_torch
+from workbench.export.pytorch.errors import failure, first_line
+from workbench.export.pytorch.module import import_torch
 from workbench.types import Listener, LogLine, Shape, ignore
 
 _FORMS = "FILE.py:NAME or package.module:NAME (a function that returns (module, example)), a .pt2 or a TorchScript file"

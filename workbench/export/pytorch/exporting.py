@@ -12,14 +12,14 @@ import onnx
 from onnx import ModelProto
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export import torch_dims
 from workbench.export.exported import Exported, Parity, check_parity, default_path, staged
-from workbench.export.graph_names import name_nodes, set_interface
-from workbench.export.opset import lower_opset
-from workbench.export.torch_errors import first_line
-from workbench.export.torch_exporters import EXPORTERS, Job, run_exporter, temporary
-from workbench.export.torch_module import ROOT, answer, at_rest, import_torch, read_example
-from workbench.export.trials import Trial, open_specs, trial_at, trials
+from workbench.export.pytorch import dims
+from workbench.export.pytorch.errors import first_line
+from workbench.export.pytorch.exporters import EXPORTERS, Job, run_exporter, temporary
+from workbench.export.pytorch.graph_names import name_nodes, set_interface
+from workbench.export.pytorch.module import ROOT, answer, at_rest, import_torch, read_example
+from workbench.export.pytorch.opset import lower_opset
+from workbench.export.pytorch.trials import Trial, open_specs, trial_at, trials
 from workbench.model import LARGE_BYTES, load_model
 from workbench.types import Listener, Progress, Shape, TensorSpec, ignore
 
@@ -89,11 +89,9 @@ def _into(path: Path, job: Job, answers: list[dict[str, np.ndarray]], outputs: t
         sources = name_nodes(proto, ROOT)
         yielded = set_interface(proto, [spec.name for spec in specs], outputs)
         job.notes += [f"a value inside the graph was called {name} too and has another name now" for name in yielded]
-        torch_dims.check_open(proto, specs, job.name, job.exporter, sources)
+        dims.check_open(proto, specs, job.name, job.exporter, sources)
         wanted = [dict(zip(outputs, found.values(), strict=True)) for found in answers]
-        torch_dims.set_dims(
-            proto, specs, [(trial.sizes, found) for trial, found in zip(job.trials, wanted, strict=True)]
-        )
+        dims.set_dims(proto, specs, [(trial.sizes, found) for trial, found in zip(job.trials, wanted, strict=True)])
         proto = lower_opset(proto, job.opset)
         if job.opset not in [item.version for item in proto.opset_import]:
             raise ExportError(
@@ -244,7 +242,7 @@ def _compared(
                 "take dropout and random numbers out of forward."
             ) from error
         check_parity(draft, pairs[:1])  # raises when the shape is not to blame
-        raise torch_dims.frozen(error, proto, job.tracing.sizes, job.name, job.exporter, sources) from error
+        raise dims.frozen(error, proto, job.tracing.sizes, job.name, job.exporter, sources) from error
     job.listener(Progress(phase, 1, 1))
     return parity
 

@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from workbench.export import torch_dims
-from workbench.export.quiet import quiet
-from workbench.export.torch_errors import explain, user_line
-from workbench.export.torch_module import Inputs, adapter, import_torch
-from workbench.export.trials import Trial
+from workbench.export.pytorch import dims
+from workbench.export.pytorch.errors import explain, user_line
+from workbench.export.pytorch.module import Inputs, adapter, import_torch
+from workbench.export.pytorch.quiet import quiet
+from workbench.export.pytorch.trials import Trial
 from workbench.types import Listener, LogLine, TensorSpec
 
 EXPORTERS = ("dynamo", "classic")
@@ -71,13 +71,13 @@ def run_exporter(job: Job, folder: Path) -> ModelProto:
 
 def _dynamo(job: Job, tensors: tuple[Any, ...], folder: Path) -> ModelProto:
     torch = import_torch()
-    dims = {dim: torch.export.Dim(token) for dim, token in torch_dims.tokens(job.specs).items()}
-    axes = tuple({axis: dims[str(spec.shape[axis])] for axis in spec.open_axes} for spec in job.specs)
+    symbols = {dim: torch.export.Dim(token) for dim, token in dims.tokens(job.specs).items()}
+    axes = tuple({axis: symbols[str(spec.shape[axis])] for axis in spec.open_axes} for spec in job.specs)
     program = torch.onnx.export(
         adapter(job.module, job.inputs),
         tensors,
         dynamo=True,
-        dynamic_shapes=(axes,) if dims else None,
+        dynamic_shapes=(axes,) if symbols else None,
         input_names=[temporary(index) for index in range(len(tensors))],
         opset_version=max(job.opset, _DYNAMO_OPSET),
         verbose=False,
@@ -88,7 +88,7 @@ def _dynamo(job: Job, tensors: tuple[Any, ...], folder: Path) -> ModelProto:
 
 def _classic(job: Job, tensors: tuple[Any, ...], folder: Path) -> ModelProto:
     torch = import_torch()
-    names = torch_dims.tokens(job.specs)
+    names = dims.tokens(job.specs)
     module = job.module
     call: dict[str, Any] = {"args": tensors}
     if not isinstance(module, torch.jit.ScriptModule):
