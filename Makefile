@@ -7,11 +7,12 @@ PORT ?= 8888
 BROWSER ?=
 TORCH ?=
 
-.PHONY: help lab test lock clean
+.PHONY: help lab test test-exporters lock clean
 
 help:
 	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser; TORCH=none: no PyTorch)'
-	@echo 'make test    everything that CI checks'
+	@echo 'make test    every test that needs no GPU'
+	@echo 'make test-exporters  exports of real Paddle and TensorFlow models; makes their environments first (3 GB, kept)'
 	@echo 'make lock    pins the dependencies anew after a change in pyproject.toml (UPGRADE=1: newest releases)'
 	@echo 'make clean   removes the virtual environment and what tools left behind'
 	@echo
@@ -28,11 +29,14 @@ lab: $(VENV)/.runtime
 test: $(VENV)/.dev $(if $(filter none,$(TORCH)),,$(VENV)/.torch)
 	@WORKBENCH_TEST_TORCH=$(if $(filter none,$(TORCH)),0,1) scripts/test.sh $(VENV)
 
+test-exporters: $(VENV)/.dev $(VENV)/.torch
+	@scripts/test_exporters.sh $(VENV)
+
 lock:
 	UPGRADE=$(UPGRADE) scripts/lock.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	rm -rf $(VENV) .venv-exporters build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # A stamp is touched only after its whole install, so an interrupted one is taken up again.

@@ -13,8 +13,9 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from workbench.errors import Cancelled
 from workbench.types import Listener, LogLine, Progress
 
 _POLL_S = 0.1
+_FAREWELL_S = 0.5
 _TAIL = 6
 _KILLED = -9  # SIGKILL, which Windows does not know
 _STOPPED: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "SIGINT"}
@@ -105,91 +107,108 @@ def run_process(
     listener: called in this thread; the phase `starting` lasts until the first line. environment: added to ours.
     Raises Cancelled within a second after `cancel` is set; the child and all it started are gone then.
     """
-    process = _start(command, request, cwd, environment or {})
-    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    readers = [
-        threading.Thread(target=_read, args=(process.stdout, decode, events), daemon=True),
-        threading.Thread(target=_read, args=(process.stderr, decode_stderr, events), daemon=True),
-    ]
-    for reader in readers:
-        reader.start()
-    log: list[LogLine] = []
-    answer: dict[str, Any] | None = None
-    open_streams = len(readers)
-    started = False
-    try:
-        listener(Progress(starting, 0, None))
-        while open_streams:
-            if cancel.is_set():
-                raise Cancelled("cancelled; nothing was left behind.")
-            try:
-                event = events.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if not started:
-                started = True
-                listener(Progress(starting, 1, 1))
-            if event is None:
-                open_streams -= 1
-            elif isinstance(event, LogLine):
-                log.append(event)
-                listener(event)
-            elif isinstance(event, Progress):
-                listener(event)
-            else:
-                answer = event
-        process.wait()
-    finally:
-        _kill(process)
-        for reader in readers:
-            reader.join()
-        _close(process)
-    return Ended(answer, log, process.returncode)
-
-
-def _start(
-    command: Sequence[str | Path], request: Mapping[str, Any] | None, cwd: Path | None, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+    words = b"" if request is None else json.dumps(request).encode() + b"\n"
     process = subprocess.Popen(
         [str(word) for word in command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
         start_new_session=True,
     )
-    assert process.stdin is not None
-    if request is not None:
-        with contextlib.suppress(BrokenPipeError):  # died already: told by its exit status
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-    return process
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threads = {
+        process.stdin: threading.Thread(target=_write, args=(process.stdin, words), daemon=True),
+        process.stdout: threading.Thread(target=_read, args=(process.stdout, decode, events), daemon=True),
+        process.stderr: threading.Thread(target=_read, args=(process.stderr, decode_stderr, events), daemon=True),
+    }
+    for thread in threads.values():
+        thread.start()
+    log: list[LogLine] = []
+    answer: dict[str, Any] | None = None
+    started = False
+    try:
+        listener(Progress(starting, 0, None))
+        for event in _events(process, events, cancel):
+            if not started:
+                started = True
+                listener(Progress(starting, 1, 1))
+            if isinstance(event, LogLine):
+                log.append(event)
+                listener(event)
+            elif isinstance(event, Progress):
+                listener(event)
+            elif event is not None:
+                answer = event
+    finally:
+        _kill(process)
+        _close(threads)
+    return Ended(answer, log, process.returncode)
+
+
+def _events(process: subprocess.Popen[bytes], events: queue.SimpleQueue[Any], cancel: threading.Event) -> Iterator[Any]:
+    """What comes in, with None for each of the two streams that ends, until the child is gone. Raises Cancelled."""
+    open_streams, is_gone = 2, False
+    while open_streams:
+        _check(cancel)
+        if not is_gone and process.poll() is not None:
+            is_gone = True
+            _kill(process)  # what it started and left behind may hold its streams open
+        try:
+            event = events.get(timeout=_FAREWELL_S if is_gone else _POLL_S)
+        except queue.Empty:
+            if is_gone:  # held open by somebody who left its group
+                return
+            continue
+        open_streams -= event is None
+        yield event
+    while process.poll() is None:
+        _check(cancel)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S)
+
+
+def _check(cancel: threading.Event) -> None:
+    if cancel.is_set():
+        raise Cancelled("cancelled; nothing was left behind.")
+
+
+def _write(stream: Any, words: bytes) -> None:
+    """In a thread of its own: a child that does not read shall not stop us."""
+    with contextlib.suppress(OSError):  # died already: told by its exit status
+        stream.write(words)
+        stream.flush()
 
 
 def _read(stream: Any, decode: Any, events: queue.SimpleQueue[Any]) -> None:
-    for line in stream:
-        with contextlib.suppress(ValueError):  # half a line of a child that was killed
-            for event in decode(line):
-                events.put(event)
-    events.put(None)
+    try:
+        for line in stream:
+            # Half a line of a child that was killed, or what somebody else printed there.
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                for event in decode(line):
+                    events.put(event)
+    finally:
+        events.put(None)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started."""
-    if process.poll() is None:
-        if os.name == "posix":
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
+    """End the child and whatever it started, also when it has ended itself already."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        process.kill()
     process.wait()
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(BrokenPipeError):
+def _close(threads: Mapping[Any, threading.Thread]) -> None:
+    """The streams, but for those that somebody who left the child's group still holds."""
+    end = time.monotonic() + _FAREWELL_S
+    for stream, thread in threads.items():
+        thread.join(max(0.0, end - time.monotonic()))
+        if not thread.is_alive():
+            with contextlib.suppress(OSError):
                 stream.close()
 
 

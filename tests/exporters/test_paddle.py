@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import Cancelled, ExportError, WorkbenchError
+from workbench.errors import Cancelled, ExportError
 from workbench.export.converters.calling import PADDLE_ADAPTER, Order, Trials, export_from
 from workbench.export.environments import Made
 from workbench.export.from_paddle import explain, export_paddle
@@ -112,6 +112,9 @@ def test_a_configuration_beside_the_model_is_mentioned(ocr_models: Path, tmp_pat
     shutil.copy(configs / "pplcnet_textline_ori" / "inference.yml", source)
     done = export_paddle(source, output=tmp_path / "cls.onnx")
     assert any("inference.yml says how pictures become inputs" in note for note in done.notes)
+    (source / "inference.yml").write_text("PreProcess: {transform_ops: [")
+    done = export_paddle(source, output=tmp_path / "cls.onnx")
+    assert any("inference.yml: cannot be understood" in note for note in done.notes)
 
 
 def truncated(source: Path, folder: Path, *, program: float = 1.0, weights: float = 1.0) -> Path:
@@ -170,11 +173,15 @@ def test_an_opset_that_does_not_exist_is_refused(ocr_models: Path, tmp_path: Pat
 def test_an_invalid_model_of_a_converter_that_ends_well_is_refused(
     name: str, ocr_models: Path, paddle_3: Made, tmp_path: Path
 ) -> None:
-    """paddle2onnx 2.1 does that to real models of Paddle 2, which is why they have an environment of their own."""
+    """paddle2onnx 2.1 does that to real models of Paddle 2, which is why those have an environment of their own."""
     program, weights = (ocr_models / name / f"inference.{suffix}" for suffix in ("pdmodel", "pdiparams"))
-    order = Order(program, PADDLE_ADAPTER, {"model": str(program), "params": str(weights)}, explain)
-    with pytest.raises(WorkbenchError):
+    adapter = Path(__file__).with_name("wrapped_paddle.py")
+    order = Order(
+        program, adapter, {"model": str(program), "params": str(weights), "own": str(PADDLE_ADAPTER)}, explain
+    )
+    with pytest.raises(ExportError, match=r"ONNX Runtime refuses the export|wrote an invalid ONNX model") as caught:
         export_from(order, paddle_3, tmp_path / "out" / "x.onnx", 17, Trials(), ignore, threading.Event())
+    print(caught.value)
     assert nothing_left(tmp_path / "out")
 
 

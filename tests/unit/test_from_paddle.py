@@ -249,7 +249,7 @@ def test_an_export_is_checked_compared_and_described(tmp_path: Path) -> None:
     assert done.model.path == tmp_path / "out" / "out.onnx"
     assert [dict(parity.shapes) for parity in done.parity] == [{"x": (1, 3, 128, 160)}, {"x": (2, 3, 160, 96)}]
     assert all(parity.relative == 0 for parity in done.parity)
-    assert done.notes == ("input x: open are batch, height, width; fixed are dimension 1 (3).",)
+    assert done.notes == ("input x is open in batch, height, width and fixed in dimension 1 (3).",)
     assert left(tmp_path) == ["out.onnx"]
     begun = [event.phase for event in events if isinstance(event, Progress) and event.done == 0]
     assert begun == [

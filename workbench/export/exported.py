@@ -83,6 +83,8 @@ def staged(path: Path) -> Iterator[Path]:
 
     Raises ExportError when the folder cannot be written.
     """
+    if path.is_dir():
+        raise ExportError(f"{path}: a folder; name a file in it.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
@@ -91,7 +93,9 @@ def staged(path: Path) -> Iterator[Path]:
             for file in (*others, Path(folder) / path.name):  # the model last: it is whole when it is there
                 os.replace(file, path.parent / file.name)
     except OSError as error:
-        raise ExportError(f"{path}: the export cannot be written ({error.strerror}); name another output.") from error
+        raise ExportError(
+            f"{path}: the export cannot be written ({error.strerror or error}); name another output."
+        ) from error
 
 
 def default_path(name: str) -> Path:

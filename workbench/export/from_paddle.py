@@ -158,7 +158,10 @@ def explain(log: str) -> str:
 
 
 def _notes(found: PaddleModel) -> tuple[str, ...]:
-    preprocessing = read_preprocessing(found.program.parent)
+    try:
+        preprocessing = read_preprocessing(found.program.parent)
+    except ExportError as error:  # of no consequence for the network
+        return (str(error),)
     if preprocessing is None:
         return ()
     path = Path(preprocessing.source)

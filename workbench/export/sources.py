@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.build_process import error_in
-from workbench.errors import ConfigError, ExportError
+from workbench.errors import BuildError, ConfigError, ExportError
 from workbench.export.environments import TENSORFLOW, Environment
-from workbench.export.exported import Exported, exported_from_json, exported_to_json
+from workbench.export.exported import Exported, default_path, exported_from_json, exported_to_json, staged
 from workbench.export.from_paddle import export_paddle, find_paddle_model
 from workbench.export.from_tensorflow import export_tensorflow
+from workbench.export.pytorch.errors import failure
 from workbench.export.pytorch.exporting import export_torch
 from workbench.export.pytorch.source import load_torch
 from workbench.process import Ended, run_process
@@ -49,10 +51,10 @@ class ExportRequest:
 
 def framework_of(source: str) -> str:
     """Which framework wrote it, by name and content. Raises ConfigError where that cannot be told."""
+    path = _path(source)
     head, colon, name = source.rpartition(":")
-    if colon and name.isidentifier() and head:
+    if colon and name.isidentifier() and head and not path.exists():
         return "torch"
-    path = Path(source).expanduser()
     suffix = path.suffix.lower()
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
@@ -117,7 +119,7 @@ def parse_open_dims(texts: Iterable[str]) -> dict[str, dict[int, str]]:
     for text in texts:
         place, equals, name = text.rpartition("=")
         tensor, colon, axis = place.rpartition(":")
-        if not (equals and colon and name and tensor and axis.isdigit()):
+        if not (equals and colon and name and tensor and axis.isdecimal()):
             raise ConfigError(f"open dimension {text!r}: write INPUT:AXIS=NAME, such as image:0=batch.")
         found.setdefault(tensor, {})[int(axis)] = name
     return found
@@ -125,7 +127,15 @@ def parse_open_dims(texts: Iterable[str]) -> dict[str, dict[int, str]]:
 
 def serve_torch(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     """What the child process does for `export_source`."""
+    sys.stdin = io.StringIO()  # the real one is the parent's lifeline: who asks there would wait for ever
     wish = ExportRequest(**request)
+    try:
+        return _export_torch_here(wish, listener)
+    except SystemExit as error:  # a script that was written to be run
+        raise failure(error, wish.source) from error
+
+
+def _export_torch_here(wish: ExportRequest, listener: Listener) -> dict[str, Any]:
     shapes = [{name: tuple(shape) for name, shape in item.items()} for item in wish.shapes]
     found = load_torch(wish.source, shapes=shapes[0] if shapes else None, listener=listener)
     open_dims = {name: {int(axis): dim for axis, dim in axes.items()} for name, axes in wish.open_dims.items()}
@@ -135,7 +145,7 @@ def serve_torch(request: Mapping[str, Any], listener: Listener) -> dict[str, Any
             found.example,
             open_dims=open_dims or found.open_dims,
             output=wish.output,
-            name=_name(wish.source),
+            name=torch_name(wish.source),
             opset=wish.opset,
             exporter=wish.exporter,
             shapes=shapes or None,
@@ -144,13 +154,24 @@ def serve_torch(request: Mapping[str, Any], listener: Listener) -> dict[str, Any
     )
 
 
-def _name(source: str) -> str:
-    """'nets/ocr.py:reader' -> 'ocr_reader', 'nets.ocr:reader' -> 'ocr_reader', 'reader.pt2' -> 'reader'."""
+def torch_name(source: str) -> str:
+    """An export's name: 'nets/ocr.py:reader' and 'nets.ocr:reader' -> 'ocr_reader', 'reader.pt2' -> 'reader'."""
     head, colon, name = source.rpartition(":")
     if colon and name.isidentifier():
         place = Path(head).stem if head.endswith(".py") else head.rpartition(".")[2]
         return f"{place}_{name}"
     return Path(source).stem
+
+
+def _path(text: str) -> Path:
+    """Raises ConfigError for what cannot be one: a name that is too long, the home of a user who is not there."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        said = text if len(text) < 100 else f"{text[:100]} ..."
+        raise ConfigError(f"{said}: not a path ({getattr(error, 'strerror', None) or error}).") from error
+    return path
 
 
 def _framework(request: ExportRequest) -> str:
@@ -160,18 +181,21 @@ def _framework(request: ExportRequest) -> str:
 
 
 def _export_torch_apart(request: ExportRequest, listener: Listener, cancel: threading.Event) -> Exported:
-    ended = run_process(
-        [sys.executable, "-m", "workbench._child"],
-        listener,
-        cancel,
-        request={"task": "export_torch", **vars(request)},
-        starting="Starting PyTorch",
-    )
-    if ended.answer is None:
-        raise ExportError(_death(request.source, ended))
-    if ended.answer["event"] == "error":
-        raise error_in(ended.answer, ended.tail)
-    return exported_from_json(ended.answer["exported"])
+    path = _path(request.output) if request.output else default_path(torch_name(request.source))
+    with staged(path) as draft:  # here, because a process that is killed cannot clear away
+        ended = run_process(
+            [sys.executable, "-m", "workbench._child"],
+            listener,
+            cancel,
+            request={"task": "export_torch", **vars(request), "output": str(draft)},
+            starting="Starting PyTorch",
+        )
+        if ended.answer is None:
+            raise ExportError(_death(request.source, ended))
+        if ended.answer["event"] == "error":
+            error = error_in(ended.answer, ended.tail)
+            raise ExportError(f"{request.source}: {error}") if isinstance(error, BuildError) else error
+    return exported_from_json({**ended.answer["exported"], "onnx": str(path)})
 
 
 def _death(source: str, ended: Ended) -> str:
@@ -179,6 +203,9 @@ def _death(source: str, ended: Ended) -> str:
         how = "was killed by the system, most likely because memory ran out; free some"
     elif ended.crash:
         how = f"crashed ({ended.crash}) inside native code; try the other exporter"
+    elif ended.stopped_by:
+        how = f"was stopped ({ended.stopped_by}); export again"
     else:
-        how = f"ended early (exit status {ended.status}); what it said last: {' '.join(ended.tail[-2:])}"
+        last = " ".join(ended.tail[-2:])
+        how = f"ended early (exit status {ended.status})" + (f"; what it said last: {last.rstrip('.')}" if last else "")
     return f"{source}: the process in which PyTorch exports {how}."

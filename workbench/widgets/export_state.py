@@ -10,7 +10,14 @@ from traitlets import Bool, Instance, Unicode, observe
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.export.environments import Environment, status
 from workbench.export.exported import Exported
-from workbench.export.sources import ExportRequest, environment_for, export_source, framework_of, parse_open_dims
+from workbench.export.sources import (
+    ExportRequest,
+    environment_for,
+    export_source,
+    framework_of,
+    parse_open_dims,
+    torch_name,
+)
 from workbench.widgets.work_state import WorkState
 
 EXPORTING = "exporting"
@@ -36,7 +43,7 @@ class ExportState(WorkState):
     def framework(self) -> str:
         """'torch', 'paddle', 'tensorflow', or '' while the source is none."""
         try:
-            return framework_of(self.source) if self.source.strip() else ""
+            return framework_of(self.source.strip()) if self.source.strip() else ""
         except WorkbenchError:
             return ""
 
@@ -70,7 +77,7 @@ class ExportState(WorkState):
         )
 
     def _opset(self) -> int:
-        if not self.opset.strip().isdigit():
+        if not self.opset.strip().isdecimal():
             raise ConfigError(f"opset {self.opset!r} is not a number; 17 is the newest that TensorRT 8.6 reads.")
         return int(self.opset)
 
@@ -98,20 +105,20 @@ class ExportState(WorkState):
         if self.framework == "torch":
             words += [f"--open={text}" for text in self.open_dims.split()]
             words += ["--exporter", self.exporter] if self.exporter != "dynamo" else []
-        words += ["--opset", self.opset] if self.opset != "17" else []
+        words += ["--opset", str(self._opset())] if self._opset() != 17 else []
         words += ["--yes"] if self.framework != "torch" else []
         return shlex.join(words)
 
     def _python(self) -> str:
-        source, more = self.source.strip(), f", opset={self.opset}" if self.opset != "17" else ""
+        source, more = self.source.strip(), f", opset={self._opset()}" if self._opset() != 17 else ""
         lines = ["from workbench import export", ""]
         if self.framework != "torch":
             return "\n".join([*lines, f"exported = export.{self.framework}({source!r}, make_environment=True{more})"])
-        if self.open_dims.strip():
-            more += f", open_dims={parse_open_dims(self.open_dims.split())!r}"
         more += f", exporter={self.exporter!r}" if self.exporter != "dynamo" else ""
+        open_dims = repr(parse_open_dims(self.open_dims.split())) if self.open_dims.strip() else "found.open_dims"
+        named = f"open_dims={open_dims}, name={torch_name(source)!r}{more}"
         lines += [f"found = export.load_torch({source!r})"]
-        return "\n".join([*lines, f"exported = export.torch(found.module, found.example{more})"])
+        return "\n".join([*lines, f"exported = export.torch(found.module, found.example, {named})"])
 
     @observe("source")
     def _source_changed(self, change: object) -> None:

@@ -55,8 +55,9 @@ class Exporter(widgets.VBox):
         return self.state.exported
 
     def _show(self) -> None:
-        state, problem = self.state, self.state.problem()
-        self._export.disabled = bool(problem) and not state.busy
+        state = self.state
+        problem = "" if state.busy else state.problem()  # it reads files
+        self._export.disabled = bool(problem)
         (self._export.add_class if state.busy else self._export.remove_class)("wb-waiting")
         self._cancel.disabled = not state.busy
         if state.busy:

@@ -116,7 +116,7 @@ def _failure(order: Order, made: Made, task: str, ended: Ended, log: str) -> str
     if answer.get("kind") in ("ImportError", "ModuleNotFoundError"):
         return (
             f"{what}: {answer['message']}. The {title} environment in {made.folder} seems damaged: "
-            f"delete that folder, and say yes to a new one."
+            f"`workbench environments --remove {made.environment.name}`, and say yes to a new one."
         )
     said = answer.get("message") or f"the process ended early (exit status {ended.status})"
     if ended.crash:
@@ -235,12 +235,12 @@ def _save(proto: ModelProto, draft: Path, order: Order, converter: str) -> tuple
 
 
 def _openness(spec: TensorSpec) -> str:
-    """'input x: open are batch, height, width; fixed are dimension 1 (3).'"""
+    """'input x is open in batch, height, width and fixed in dimension 1 (3).'"""
     names = [str(spec.shape[axis]) for axis in spec.open_axes]
     fixed = [f"dimension {axis} ({dim})" for axis, dim in enumerate(spec.shape) if isinstance(dim, int)]
-    parts = [f"open are {', '.join(names)}"] if names else []
-    parts += [f"fixed are {', '.join(fixed)}"] if fixed else []
-    return f"input {spec.name}: {'; '.join(parts) or 'a scalar'}."
+    parts = [f"open in {', '.join(names)}"] if names else []
+    parts += [f"fixed in {', '.join(fixed)}"] if fixed else []
+    return f"input {spec.name} is {' and '.join(parts) or 'a scalar'}."
 
 
 def _quantization(was: bool, is_now: bool) -> tuple[str, ...]:

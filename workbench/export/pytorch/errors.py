@@ -47,8 +47,8 @@ def explain(error: BaseException, name: str, exporter: str) -> ExportError:
 def failure(error: BaseException, name: str) -> ExportError:
     """The user's own code failed, before any exporter saw it."""
     where = _line(error)
-    at = f" at {where}" if where else ""
-    return ExportError(f"{name}: its code fails{at}: {type(error).__name__}: {first_line(error)}.")
+    at, said = f" at {where}" if where else "", first_line(error)
+    return ExportError(f"{name}: its code fails{at}: {type(error).__name__}{f': {said}' if said else ''}.")
 
 
 def first_line(error: BaseException) -> str:
