@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from jupyterlab_page import Lab, open_notebook, run_cell, take_screenshots, write_notebook
 from playwright.sync_api import Locator, Page, expect
@@ -18,6 +20,9 @@ def make():
 def broken():
     return torch.nn.Linear(2, 2), torch.rand(1, 3)
 """
+
+ONE_WEIGHT = bytes(16) + struct.pack("<i", 4) + bytes([8, 5, 16, 1]) + bytes(4)
+"""A .pdiparams file of one float32; whether the program beside it is one, only the environment can tell."""
 
 
 def exporter(page: Page, lab: Lab, name: str) -> Locator:
@@ -63,7 +68,7 @@ def test_a_missing_environment_is_told_with_its_size_and_waits_for_a_yes(
     page: Page, lab: Lab, request: pytest.FixtureRequest
 ) -> None:
     (lab.root / "old.pdmodel").write_bytes(b"x")
-    (lab.root / "old.pdiparams").write_bytes(b"x")
+    (lab.root / "old.pdiparams").write_bytes(ONE_WEIGHT)
     widget = exporter(page, lab, "environment")
     name_source(widget, "old.pdmodel")
     expect(widget.get_by_text("MB to download")).to_be_visible()

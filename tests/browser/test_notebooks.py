@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from jupyterlab_page import Lab, cell_errors, open_notebook, run_all, screenshot_path
 from playwright.sync_api import Page
@@ -9,7 +11,14 @@ from playwright.sync_api import Page
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("name", ["00_welcome", "02_input_shapes", "03_build_and_reuse"])
+NEEDS_TORCH = pytest.mark.skipif(
+    os.environ.get("WORKBENCH_TEST_TORCH") == "0", reason="left out by WORKBENCH_TEST_TORCH=0"
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["00_welcome", pytest.param("01_export", marks=NEEDS_TORCH), "02_input_shapes", "03_build_and_reuse"]
+)
 def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:
     open_notebook(page, lab, f"notebooks/{name}.ipynb")
     run_all(page)

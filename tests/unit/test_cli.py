@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_sources import NEEDS_TORCH, PADDLE_SCALAR, write_net
 from models import FASHION_CNN, FOREIGN, save
 
 from workbench.cli import main
+from workbench.export.environments import ENVIRONMENTS
+from workbench.model import load_model
 
 NET = str(FASHION_CNN)
 ORT = ["--backend", "onnxruntime"]
@@ -334,3 +337,265 @@ def test_bench_refuses_options_of_a_build_for_an_engine_that_is_built(run: Run) 
 
 def test_version(run: Run) -> None:
     assert re.fullmatch(r"workbench \d+\.\d+\.\d+\n", run("--version")[1])
+
+
+# ---- inspect: tensors, sizes, a file
+
+
+def test_inspect_lists_every_tensor_by_names_of_dimensions(run: Run) -> None:
+    data = run.json("inspect", NET, "--tensors")
+    tensors = {item["name"]: item for item in data["tensors"]}
+    assert tensors["image"] == {
+        "name": "image", "dtype": "float32", "made_by": "input", "node": "",
+        "shape": ["batch", 1, 28, 28], "bytes": None,
+    }  # fmt: skip
+    assert tensors["logits"]["shape"] == ["batch", 10]
+    assert (tensors["logits"]["made_by"], tensors["logits"]["node"]) == ("Gemm", "/classifier/Gemm")
+    assert len(tensors) >= data["nodes"] and data["activation_bytes"] is None
+    assert "tensors" not in run.json("inspect", NET)
+
+
+def test_inspect_lists_every_tensor_at_given_sizes_with_its_bytes(run: Run) -> None:
+    data = run.json("inspect", NET, "--shapes", "image:4x1x28x28")
+    tensors = {item["name"]: item for item in data["tensors"]}
+    assert (tensors["image"]["shape"], tensors["image"]["bytes"]) == ([4, 1, 28, 28], 4 * 28 * 28 * 4)
+    assert (tensors["logits"]["shape"], tensors["logits"]["bytes"]) == ([4, 10], 4 * 10 * 4)
+    one = run.json("inspect", NET, "--shapes", "image:1x1x28x28")
+    assert data["activation_bytes"] == 4 * one["activation_bytes"] > 0
+
+
+def test_inspect_shows_tensors_as_a_table(run: Run) -> None:
+    _, out, _ = run("inspect", NET, "--tensors")
+    assert re.search(r"^logits +float32 +batchx10 +Gemm /classifier/Gemm$", out, re.MULTILINE)
+    assert "activation memory" not in out
+    _, out, _ = run("inspect", NET, "--shapes", "image:4x1x28x28")
+    assert re.search(r"^logits +float32 +4x10 ", out, re.MULTILINE)
+    assert re.search(r"^activation memory: \d+\.\d MB if every operator", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (["picture:1x1x28x28"], "picture"),
+        (["image:1x28x28"], "image"),
+        (["image:1x3x28x28"], "image"),
+        (["image:1x1x28x28", "image:2x1x28x28"], "given twice"),
+    ],
+)
+def test_inspect_refuses_sizes_that_do_not_fit(run: Run, shapes: list[str], words: str) -> None:
+    status, out, err = run("inspect", NET, *(f"--shapes={text}" for text in shapes))
+    assert status == 2 and words in err
+    assert_one_sentence(out, err)
+
+
+def test_inspect_refuses_sizes_at_which_the_graph_breaks(run: Run, tmp_path: Path) -> None:
+    graph = "(float[n,m] x) => (float[n,k] y) { [scale] y = Mul(x, w) }"
+    path = save(tmp_path / "net.onnx", graph, w=np.ones(4, np.float32))
+    status, out, err = run("inspect", path, "--shapes", "x:2x3")
+    assert status == 2 and "the graph does not take these sizes: " in err and "scale" in err
+    assert_one_sentence(out, err)
+
+
+def test_inspect_writes_the_model_with_its_changed_dimensions(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "fixed" / "net.onnx"
+    data = run.json("inspect", NET, "--dim", "batch=4", "--output", path)
+    assert data["model"] == str(path) and data["inputs"][0]["shape"] == [4, 1, 28, 28]
+    assert [str(spec) for spec in load_model(path).inputs] == ["image: float32[4, 1, 28, 28]"]
+    assert data["sha256"] == load_model(path).sha256
+    assert [item.name for item in path.parent.iterdir()] == ["net.onnx"]
+    status, out, _ = run("inspect", NET, "--output", path)
+    assert (status, out.splitlines()[-1]) == (0, str(path))
+    assert str(load_model(path).inputs[0]) == "image: float32[batch, 1, 28, 28]"
+
+
+@pytest.mark.parametrize("place", ["", "file/net.onnx"])
+def test_inspect_says_where_it_cannot_write(run: Run, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    status, out, err = run("inspect", NET, "--output", tmp_path / place)
+    assert status == 2
+    assert_one_sentence(out, err)
+    assert run("inspect", NET, "--output", NET)[0] == 2, "not over the model itself"
+
+
+# ---- export
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """net.py in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return write_net(tmp_path)
+
+
+@NEEDS_TORCH
+def test_export_tells_the_file_and_how_close_it_answers(run: Run, net: Path, home: Path) -> None:
+    data = run.json("export", "net.py:make")
+    assert data["onnx"] == str(home / "exports" / "net_make.onnx")
+    assert data["framework"].startswith("PyTorch ") and data["converter"] == "torch.onnx (dynamo)"
+    assert (data["opset"], data["nodes"]) == (17, len(load_model(data["onnx"]).nodes))
+    assert (data["inputs"], data["outputs"]) == (["input: float32[batch, 4]"], ["output: float32[batch, 2]"])
+    assert [item["shapes"] for item in data["parity"]] == [{"input": [size, 4]} for size in (1, 2, 3)]
+    for item in data["parity"]:
+        (output,) = item["outputs"]
+        assert output["output"] == "output" and 0 <= output["relative"] < 1e-5
+    assert has_types(data, {"notes": list, "elapsed_s": float})
+
+
+@NEEDS_TORCH
+def test_export_takes_its_options_and_says_what_comes_next(run: Run, net: Path, tmp_path: Path) -> None:
+    path = tmp_path / "deploy" / "net.onnx"
+    options = ["--open", "input:0=rows", "--exporter", "classic", "--opset", "18", "--shapes", "input:5x4"]
+    status, out, _ = run("export", "net.py:fixed", "--output", path, *options, "--verbose")
+    assert status == 0
+    assert "net.onnx: 1 nodes, opset 18, from PyTorch" in out and "by torch.onnx (classic)" in out
+    assert "inputs input: float32[rows, 4]" in out and "at 2 sets of shapes" in out
+    assert out.splitlines()[-2:] == [str(path), f"next: workbench inspect {path}"]
+    assert [item.name for item in path.parent.iterdir()] == ["net.onnx"]
+
+
+def paddle_model(folder: Path) -> Path:
+    (folder / "net.pdmodel").write_bytes(b"program")
+    (folder / "net.pdiparams").write_bytes(PADDLE_SCALAR)
+    return folder / "net.pdmodel"
+
+
+EXPORT_MISTAKES: dict[str, tuple[list[object], str]] = {
+    "no such file": (["nowhere.pt2"], "there is no such file"),
+    "nothing at all": (["nowhere"], "there is no such file or folder"),
+    "onnx": ([NET], "this is ONNX already"),
+    "open": (["net.py:make", "--open", "input"], "write INPUT:AXIS=NAME"),
+    "framework": (["net.py:make", "--from", "caffe"], "choose one of torch, paddle, tensorflow"),
+    "shapes": (["net.py:make", "--shapes", "input:axb"], "axb"),
+    "no yes": (["net.pdmodel"], "159 MB to download, 593 MB on disk"),
+}
+TORCH_MISTAKES: dict[str, tuple[list[object], str]] = {
+    "function": (["net.py:missing"], "has no function missing; it has "),
+    "exporter": (["net.py:make", "--exporter", "jit"], "choose one of dynamo, classic"),
+    "opset": (["net.py:make", "--opset", "99"], "opset 99: choose one from 9 to"),
+    "input": (["net.py:fixed", "--open", "x:0=n"], "there is no input 'x'"),
+    "sizes": (["net.py:fixed", "--shapes", "input:5x4"], "fixed to 3"),
+}
+EXPORT_FAILURES: dict[str, tuple[list[object], str]] = {
+    "uff": (["old.uff"], "UFF is gone"),
+    "output": (["net.py:make", "--output", "net.py/net.onnx"], "the export cannot be written"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [*EXPORT_MISTAKES, *(pytest.param(name, marks=NEEDS_TORCH) for name in TORCH_MISTAKES)]
+)
+def test_a_mistake_in_an_export_is_one_sentence_and_status_2(run: Run, net: Path, name: str) -> None:
+    paddle_model(net.parent)
+    arguments, words = {**EXPORT_MISTAKES, **TORCH_MISTAKES}[name]
+    status, out, err = run("export", *arguments)
+    assert (status, words in err) == (2, True), err
+    assert_one_sentence(out, err)
+
+
+@pytest.mark.parametrize("name", EXPORT_FAILURES)
+def test_an_export_that_fails_is_one_sentence_and_status_1(run: Run, net: Path, name: str) -> None:
+    arguments, words = EXPORT_FAILURES[name]
+    status, out, err = run("export", *arguments)
+    assert (status, words in err) == (1, True), err
+    assert_one_sentence(out, err)
+
+
+@NEEDS_TORCH
+def test_code_of_the_users_that_fails_is_one_sentence_and_status_1(run: Run, net: Path) -> None:
+    status, out, err = run("export", "net.py:raises", "--json")
+    assert status == 1 and "net.py:raises: its code fails at " in err and "no such weights" in err
+    assert_one_sentence(out, err)
+
+
+@pytest.mark.parametrize("option", ["--opset=0", "--opset=x", "--opset=²"])
+def test_an_opset_that_is_no_number_is_status_2(run: Run, option: str) -> None:
+    assert run("export", "net.py:make", option)[:2] == (2, "")
+
+
+# ---- the converters' environments
+
+
+def test_environments_lists_each_with_its_size_and_whether_it_is_made(run: Run, home: Path) -> None:
+    data = run.json("environments")
+    assert data["freed_bytes"] == 0
+    assert [item["name"] for item in data["environments"]] == ["paddle-2", "paddle-3", "tensorflow"]
+    for item in data["environments"]:
+        known = ENVIRONMENTS[item["name"]]
+        assert (item["made"], item["size_bytes"]) == (False, known.installed_bytes)
+        assert item["folder"] == str(home / "environments" / item["name"])
+        assert item["requirements"] == list(known.requirements)
+    status, out, _ = run("environments")
+    assert status == 0 and "made when first needed, if you say yes" in out and "593 MB" in out
+
+
+def test_a_broken_environment_is_listed_with_its_fault_and_can_be_removed(run: Run, home: Path) -> None:
+    folder = home / "environments" / "paddle-2"
+    folder.mkdir(parents=True)
+    (folder / "half").write_bytes(bytes(1000))
+    first = run.json("environments")["environments"][0]
+    assert first["made"] is False and first["state"].startswith("broken: ") and "make it again" in first["state"]
+    removed = run.json("environments", "--remove", "paddle-2")
+    assert removed["freed_bytes"] >= 1000 and "made when first needed" in removed["environments"][0]["state"]
+    assert not folder.exists()
+    assert "freed 0 MB" in run("environments", "--remove", "paddle-2")[1]
+
+
+@pytest.mark.parametrize("option", ["--make", "--remove"])
+def test_an_environment_that_does_not_exist_is_a_mistake(run: Run, option: str) -> None:
+    status, out, err = run("environments", option, "caffe")
+    assert status == 2 and "there are paddle-2, paddle-3, tensorflow" in err
+    assert_one_sentence(out, err)
+
+
+# ---- networks by hand
+
+DESCRIBE = """
+def tiny(trt, network, weights):
+    x = network.add_input("x", trt.float32, (-1, 4))
+    keep = trt.MatrixOperation.NONE
+    matrix = network.add_constant((4, 2), weights["w"])
+    product = network.add_matrix_multiply(x, keep, matrix.get_output(0), keep)
+    product.name = "fc"
+    product.get_output(0).name = "y"
+    network.mark_output(product.get_output(0))
+"""
+
+
+@pytest.mark.rtx
+def test_network_builds_what_a_function_describes_and_then_reuses_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "hand.py").write_text(DESCRIBE)
+    np.savez(tmp_path / "w.npz", w=np.ones((4, 2), np.float32))
+    line = ["network", f"{tmp_path / 'hand.py'}:tiny", "--weights", tmp_path / "w.npz", "--shapes", "x:1x4,2x4,8x4"]
+    first = run.json(*line, "--output", tmp_path / "tiny.plan")
+    assert (first["reused"], first["backend"], first["precision"]) == (False, "rtx", "fp32")
+    assert first["shapes"] == [["x:1x4,2x4,8x4"]] and (first["nodes"], first["nodes_covered"]) == (2, 1)
+    assert first["engine"] == str(tmp_path / "tiny.plan")
+    assert (tmp_path / "tiny.plan").stat().st_size == first["plan_bytes"]
+    second = run.json(*line, "--name", "tiny")
+    assert (second["reused"], second["key"]) == (True, first["key"])
+    assert "tiny" in [item["model"] for item in run.json("engines")["engines"]]
+    np.savez(tmp_path / "w.npz", w=np.zeros((4, 2), np.float32))
+    assert run.json(*line)["reused"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.py:describe"], "there is no such file"),
+        (["hand.py"], "FILE.py:NAME"),
+        (["hand.py:missing"], "has no function missing; it has tiny"),
+        (["hand.py:tiny", "--weights", "none.npz"], "none.npz: cannot be read as .npz"),
+        (["hand.py:tiny"], "missing a required argument: 'weights'"),
+        (["hand.py:tiny", "--weights", "w.npz", "--precision", "fp99"], "fp99"),
+        (["hand.py:tiny", "--weights", "w.npz", "--backend", "onnxruntime"], "builds from ONNX only"),
+    ],
+)
+def test_a_mistake_in_a_network_by_hand_is_one_sentence_and_status_2(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hand.py").write_text(DESCRIBE)
+    np.savez(tmp_path / "w.npz", w=np.ones((4, 2), np.float32))
+    status, out, err = run("network", *arguments)
+    assert (status, words in err) == (2, True), err
+    assert_one_sentence(out, err)

@@ -94,9 +94,9 @@ def test_a_folder_is_no_file_and_that_is_said_before_any_work(tmp_path: Path) ->
 @pytest.mark.parametrize("place", ["file/net.onnx", "/proc/net.onnx", f"{'n' * 250}.onnx"])
 def test_a_place_that_cannot_be_written_is_said_before_any_work(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(ExportError, match=r"the export cannot be written \([^)]+\); name another"):
-        with staged(tmp_path / place):
-            pytest.fail("the work began")
+    words = r"the export cannot be written \([^)]+\); name another"
+    with pytest.raises(ExportError, match=words), staged(tmp_path / place):
+        pytest.fail("the work began")
     assert names(tmp_path) == ["file"]
 
 

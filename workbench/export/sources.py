@@ -15,7 +15,7 @@ from workbench.errors import BuildError, ConfigError, ExportError
 from workbench.export.environments import TENSORFLOW, Environment
 from workbench.export.exported import Exported, default_path, exported_from_json, exported_to_json, staged
 from workbench.export.from_paddle import export_paddle, find_paddle_model
-from workbench.export.from_tensorflow import export_tensorflow
+from workbench.export.from_tensorflow import export_tensorflow, kind_of
 from workbench.export.pytorch.errors import failure
 from workbench.export.pytorch.exporting import export_torch
 from workbench.export.pytorch.source import load_torch
@@ -82,7 +82,10 @@ def environment_for(request: ExportRequest) -> Environment | None:
     framework = _framework(request)
     if framework == "paddle":
         return find_paddle_model(request.source).environment
-    return TENSORFLOW if framework == "tensorflow" else None
+    if framework == "tensorflow":
+        kind_of(Path(request.source).expanduser().absolute())
+        return TENSORFLOW
+    return None
 
 
 def export_source(
@@ -177,6 +180,7 @@ def _path(text: str) -> Path:
 def _framework(request: ExportRequest) -> str:
     if request.framework and request.framework not in FRAMEWORKS:
         raise ConfigError(f"there is no framework {request.framework!r}; choose one of {', '.join(FRAMEWORKS)}.")
+    _path(request.source)
     return request.framework or framework_of(request.source)
 
 
