@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
@@ -44,6 +45,7 @@ def button(widget: Locator, name: str) -> Locator:
     return widget.get_by_role("button", name=name, exact=True)
 
 
+@pytest.mark.skipif(os.environ.get("WORKBENCH_TEST_TORCH") == "0", reason="PyTorch is left out: WORKBENCH_TEST_TORCH=0")
 def test_a_torch_model_is_exported_and_a_mistake_told(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
     (lab.root / "net.py").write_text(NET)
     widget = exporter(page, lab, "export")

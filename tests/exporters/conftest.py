@@ -85,11 +85,12 @@ def ocr_models() -> Path:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The workbench's folder of this test; only the environments are shared."""
+    """The workbench's folder of this test; only the environments and what was fetched are shared."""
     folder = tmp_path / "home"
     folder.mkdir()
-    (HOME / "environments").mkdir(parents=True, exist_ok=True)
-    (folder / "environments").symlink_to(HOME / "environments")
+    for name in ("environments", "models"):
+        (HOME / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(HOME / name)
     monkeypatch.setenv("WORKBENCH_HOME", str(folder))
     return folder
 
