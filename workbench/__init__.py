@@ -11,7 +11,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from workbench.backends import available
 from workbench.building import Built, build, check_support
-from workbench.dimensions import set_dimension, set_input_dimension
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
 from workbench.machine import this_machine
@@ -45,7 +44,5 @@ __all__ = [
     "read_layers",
     "read_log",
     "save_model",
-    "set_dimension",
-    "set_input_dimension",
     "this_machine",
 ]

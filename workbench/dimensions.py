@@ -1,4 +1,4 @@
-"""Fix, rename and split dimensions: Model -> Model."""
+"""Dimensions of a Model set as told, whether or not the graph follows: `openings.edit` tries before it opens one."""
 
 from __future__ import annotations
 
@@ -54,22 +54,10 @@ def set_input_dimension(model: Model, input_name: str, axis: int, dim: int | str
     return Model(proto, model.path, (*model.edits, f"{input_name}:{axis}={dim}"))
 
 
-def edit(model: Model, change: str) -> Model:
-    """Apply one change written as text: 'batch=4' fixes a dimension by name, 'batch=n' renames it, 'x:2=height' or
-    'x:2=48' names or fixes axis 2 of input x, 'ids:0,mask:0=batch' several at once. Raises ModelError for anything
-    else."""
-    places, dim = read_places(model, change)
-    if not places:
-        return set_dimension(model, _read_change(change)[0], dim)
-    for input_name, axis in places:
-        model = set_input_dimension(model, input_name, axis, dim)
-    return model
-
-
 def read_places(model: Model, change: str) -> tuple[tuple[tuple[str, int], ...], int | str]:
     """The (input, axis) places and the new value of a change such as 'x:2=height' or 'ids:0,mask:0=batch'; no places
     if it goes by a dimension's name. Raises ModelError for what cannot be read."""
-    target, dim = _read_change(change)
+    target, dim = read_change(change)
     inputs = {spec.name for spec in model.inputs}
     for words in ([target], target.split(",")):  # an input's name may hold commas
         parts = [(word if len(words) == 1 else word.strip()).rpartition(":") for word in words]
@@ -91,7 +79,8 @@ def set_output_shapes(model: Model, shapes: Mapping[str, tuple[Dim, ...]]) -> Mo
     return Model(proto, model.path, model.edits)
 
 
-def _read_change(change: str) -> tuple[str, int | str]:
+def read_change(change: str) -> tuple[str, int | str]:
+    """What to change and its new value: 'batch=4' -> ('batch', 4). Raises ModelError for what cannot be read."""
     target, equals, value = change.rpartition("=")
     if not equals or not target or not value:
         raise ModelError(f"dimension {change!r}: write NAME=SIZE, NAME=NEWNAME or INPUT:AXIS=SIZE.")

@@ -10,38 +10,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from onnx import NodeProto
 
-from workbench import dimensions
-from workbench.accuracy import compare_outputs
 from workbench.backends import available
-from workbench.dimensions import set_input_dimension, set_output_shapes
+from workbench.blame import explain, find_blockers, new_blocker, places_of, probe_shapes, scaled
+from workbench.dimensions import read_change, read_places, set_dimension, set_input_dimension, set_output_shapes
 from workbench.errors import RunError, ShapeError
 from workbench.model import Model, operator
-from workbench.profiles import default_profile, open_dimensions
+from workbench.profiles import open_dimensions
 from workbench.reference import Reference, random_feeds
-from workbench.tensor_shapes import ShapeInference, TensorShape, TensorShapes
-from workbench.types import Dim, Shape, ShapeRange, Support, TensorSpec
+from workbench.tensor_shapes import ShapeConflict, ShapeInference, TensorShape
+from workbench.types import Dim, Shape, Support
 
-_FREEZERS = {"Reshape", "Expand", "Tile", "Slice", "Resize", "ConstantOfShape", "Pad", "Upsample"}
-"""Operators that take sizes as an input, which exporters often fill with constants."""
 _LEARNED = {"Conv", "ConvTranspose", "BatchNormalization", "LayerNormalization"}
 """Operators whose weights have one size; a Gemm or MatMul may also fail on what a Reshape before it made."""
 _MOST_RELATIVE = 1e-3
-_FAR = 50
-_PICTURE = 64
-
-
-@dataclass(frozen=True)
-class Blocker:
-    """The node that holds a dimension to one size, and why, in words."""
-
-    node: str
-    op_type: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.op_type} {self.node}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +36,7 @@ class InputDimension:
     is_input: bool
     dim: Dim
     same_as: tuple[tuple[str, int], ...]
-    blocker: Blocker | None
+    blocker: ShapeConflict | None
 
     @property
     def is_open(self) -> bool:
@@ -79,20 +61,6 @@ def describe_dimensions(model: Model) -> tuple[InputDimension, ...]:
     return tuple(found)
 
 
-def find_blockers(model: Model) -> dict[tuple[str, int], Blocker]:
-    """By (input, axis): the node that does not follow when the axis doubles, found by shape inference alone."""
-    inference, small = ShapeInference(model), trial_shapes(model.inputs)
-    before = inference.at(small)
-    found = {}
-    for spec in model.inputs:
-        for axis, dim in enumerate(spec.shape):
-            large = _scaled(small, _places_of(model, dim) | {(spec.name, axis)}, 2)
-            blocker = _blocker(model, before, inference.at(large))
-            if blocker is not None:
-                found[spec.name, axis] = blocker
-    return found
-
-
 def open_dimension(model: Model, places: Iterable[tuple[str, int]], name: str) -> Model:
     """The model with fixed axes of inputs, as (input, axis), opened under this name; it is tried at two sizes.
 
@@ -104,13 +72,13 @@ def open_dimension(model: Model, places: Iterable[tuple[str, int]], name: str) -
     for input_name, axis in places:
         opened = set_input_dimension(opened, input_name, axis, name)
     opened = replace(opened, edits=_as_one(model, opened, places, name))
-    linked = _places_of(opened, name)
+    linked = places_of(opened, name)
     size = _fixed_size(model, places)
-    small = _resized(trial_shapes(model.inputs), linked, size)
-    large = _scaled(small, linked, 2)
+    small = _resized(probe_shapes(model.inputs), linked, size)
+    large = scaled(small, linked, 2)
     inference = ShapeInference(opened)
     before, after = inference.at(small), inference.at(large)
-    blocker = _blocker(opened, before, after)
+    blocker = new_blocker(opened, before, after)
     if blocker is not None:
         raise _refused(places, size, blocker)
     try:
@@ -123,8 +91,8 @@ def open_dimension(model: Model, places: Iterable[tuple[str, int]], name: str) -
         if all(axis == 0 for _, axis in linked):
             _check_rows(reference, opened, small, {input_name for input_name, _ in linked})
     except RunError as error:
-        failed = Blocker(error.node or "", _operator_of(model, error.node), error.reason)
-        raise _refused(places, size, _explain(model, failed, before, after)) from error
+        failed = ShapeConflict(error.node or "", _operator_of(model, error.node), error.reason)
+        raise _refused(places, size, explain(model, failed, before, after)) from error
     inferred = inference.symbolic().by_name
     return set_output_shapes(opened, _output_shapes(model, inferred, outputs, (size, 2 * size), name))
 
@@ -132,7 +100,7 @@ def open_dimension(model: Model, places: Iterable[tuple[str, int]], name: str) -
 def _as_one(model: Model, opened: Model, places: tuple[tuple[str, int], ...], name: str) -> tuple[str, ...]:
     """The edits with one for all places: they open together or not at all, also when the edits are applied again."""
     change = f"{','.join(f'{input_name}:{axis}' for input_name, axis in places)}={name}"
-    readable = dimensions.read_places(model, change)[0] == places  # unless a name holds a comma
+    readable = read_places(model, change)[0] == places  # unless a name holds a comma
     return (*model.edits, change) if readable else opened.edits
 
 
@@ -143,13 +111,17 @@ def edit(model: Model, change: str) -> Model:
 
     Raises ModelError for what cannot be read or found, ShapeError where a node blocks the opening.
     """
-    places, dim = dimensions.read_places(model, change)
+    places, dim = read_places(model, change)
     shapes = {spec.name: spec.shape for spec in model.inputs}
     if places and isinstance(dim, str):
         fixed = [isinstance(shapes[name][axis], int) for name, axis in places if axis < len(shapes[name])]
         if any(fixed):
             return open_dimension(model, places, dim)
-    return dimensions.edit(model, change)
+    if not places:
+        return set_dimension(model, read_change(change)[0], dim)
+    for input_name, axis in places:
+        model = set_input_dimension(model, input_name, axis, dim)
+    return model
 
 
 def what_back_ends_ask(model: Model, supports: Mapping[str, Support] | None = None) -> dict[str, str]:
@@ -166,31 +138,6 @@ def what_back_ends_ask(model: Model, supports: Mapping[str, Support] | None = No
             ranges = "one range" if len(dims) == 1 else f"{len(dims)} ranges"
             asks[name] = f"an optimization profile: min, opt and max of {names} ({ranges})."
     return asks
-
-
-def trial_shapes(inputs: Iterable[TensorSpec]) -> dict[str, Shape]:
-    """Shapes to try a model at: its fixed sizes; for open dimensions the default profile's min, but pictures of 64."""
-    specs = tuple(inputs)
-    ranges = default_profile(specs).ranges
-    shapes: dict[str, Shape] = {}
-    for spec in specs:
-        shapes[spec.name] = tuple(
-            dim if isinstance(dim, int) else _trial_size(ranges[spec.name], axis) for axis, dim in enumerate(spec.shape)
-        )
-    return shapes
-
-
-def _trial_size(proposed: ShapeRange, axis: int) -> int:
-    """Of one pixel every tensor broadcasts; 64 are few and halve six times."""
-    is_side = proposed.opt[axis] >= _PICTURE and len(proposed.opt) == 4
-    return _PICTURE if is_side else proposed.min[axis]
-
-
-def _places_of(model: Model, dim: Dim) -> set[tuple[str, int]]:
-    """Where in the inputs a named dimension stands; none for a nameless or fixed one."""
-    if not isinstance(dim, str):
-        return set()
-    return {place for item in open_dimensions(model.inputs) if item.name == dim for place in item.places}
 
 
 def _fixed_size(model: Model, places: tuple[tuple[str, int], ...]) -> int:
@@ -210,14 +157,7 @@ def _resized(shapes: Mapping[str, Shape], places: set[tuple[str, int]], size: in
     }
 
 
-def _scaled(shapes: Mapping[str, Shape], places: set[tuple[str, int]], factor: int) -> dict[str, Shape]:
-    return {
-        name: tuple(size * factor if (name, axis) in places else size for axis, size in enumerate(shape))
-        for name, shape in shapes.items()
-    }
-
-
-def _refused(places: tuple[tuple[str, int], ...], size: int, blocker: Blocker) -> ShapeError:
+def _refused(places: tuple[tuple[str, int], ...], size: int, blocker: ShapeConflict) -> ShapeError:
     where = ", ".join(f"input {name}, dimension {axis}" for name, axis in places)
     learned = "That is part of what was learned." if blocker.op_type in _LEARNED else ""
     remedy = learned or "Export the model again with this dimension open."
@@ -233,68 +173,6 @@ def _operator_of(model: Model, node_name: str | None) -> str:
     return next((operator(node) for node in model.nodes if node.name == node_name), "the model")
 
 
-def _blocker(model: Model, before: TensorShapes, after: TensorShapes) -> Blocker | None:
-    known = {item.node for item in before.conflicts}
-    conflict = next((item for item in after.conflicts if item.node not in known), None)
-    if conflict is None:
-        return None
-    return _explain(model, Blocker(conflict.node, conflict.op_type, conflict.reason), before, after)
-
-
-def _explain(model: Model, blocker: Blocker, before: TensorShapes, after: TensorShapes) -> Blocker:
-    """Where the node that fails only passes on what was frozen further up, name the one that froze it."""
-    producers = {name: node for node in model.nodes for name in node.output if name}
-    node = next((item for item in model.nodes if item.name == blocker.node), None)
-    if node is None:
-        return blocker
-    if node.op_type == "Conv":
-        return blocker
-    constant = _constant_operand(model, node, producers)
-    if node.op_type in _FREEZERS:
-        return replace(blocker, reason=f"{blocker.reason}; its sizes are constants that the exporter wrote")
-    waiting, seen = list(node.input), 0
-    while waiting and seen < _FAR:
-        maker = producers.get(waiting.pop(0))
-        seen += 1
-        if maker is None:
-            continue
-        if maker.op_type in _FREEZERS and _ignores_its_input(maker, producers, before, after):
-            shape = list(before.by_name[maker.output[0]].shape or ())
-            said = f"it makes {shape} of whatever comes in: its sizes are constants that the exporter wrote"
-            return Blocker(maker.name, maker.op_type, f"{said}; {blocker.op_type} {blocker.node} fails on that")
-        waiting += maker.input[:1] if maker.op_type in _FREEZERS else maker.input
-    return replace(blocker, reason=f"{blocker.reason}; {constant}") if constant else blocker
-
-
-def _ignores_its_input(
-    node: NodeProto, producers: Mapping[str, NodeProto], before: TensorShapes, after: TensorShapes
-) -> bool:
-    """Whether the sizes it is given are constants and its leading size stays although its input grew."""
-    sizes_are_constant = all(
-        producers[name].op_type == "Constant" if name in producers else True for name in node.input[1:] if name
-    )
-    shapes = [(item.by_name.get(node.input[0]), item.by_name.get(node.output[0])) for item in (before, after)]
-    (input_before, output_before), (input_after, output_after) = shapes
-    if not (sizes_are_constant and input_before and input_after and output_before and output_after):
-        return False
-    same_start = (output_before.shape or (None,))[0] == (output_after.shape or (0,))[0]
-    return input_before.shape != input_after.shape and same_start
-
-
-def _constant_operand(model: Model, node: NodeProto, producers: Mapping[str, NodeProto]) -> str:
-    """Words for weights whose size the node insists on: a table of positions, a kernel."""
-    weights = {tensor.name: tuple(tensor.dims) for tensor in model.proto.graph.initializer}
-    for name in node.input:
-        maker = producers.get(name)
-        if maker is not None and maker.op_type == "Constant":
-            dims = next((tuple(item.t.dims) for item in maker.attribute if item.name == "value"), ())
-        else:
-            dims = weights.get(name, ())
-        if len(dims) > 1:
-            return f"its weights {name} have the fixed shape {list(dims)}"
-    return ""
-
-
 def _check_rows(reference: Reference, model: Model, shapes: Mapping[str, Shape], grown: set[str]) -> None:
     """A batch of two different feeds must answer what each answers alone."""
     first, second = (random_feeds(model.inputs, shapes, seed=seed) for seed in (0, 1))
@@ -305,15 +183,23 @@ def _check_rows(reference: Reference, model: Model, shapes: Mapping[str, Shape],
         rows = [item[name] for item in alone]
         if not answer.ndim or len(answer) != sum(len(row) for row in rows):
             continue  # an output without a row for each feed
-        expected = np.concatenate(rows)
-        if np.array_equal(expected, answer, equal_nan=answer.dtype.kind == "f"):
-            continue  # infinite values and texts have no distance
-        (apart,) = compare_outputs({name: expected}, {name: answer})
-        if not apart.relative <= _MOST_RELATIVE:
+        apart = _most_apart(np.concatenate(rows), answer)
+        if not apart <= _MOST_RELATIVE:
             raise ShapeError(
                 f"{', '.join(sorted(grown))}: dimension 0 cannot be opened as a batch: output {name} of one row "
-                f"changes by {apart.relative:.1e} when another row stands beside it, so the graph mixes the rows."
+                f"changes by {apart:.1e} when another row stands beside it, so the graph mixes the rows."
             )
+
+
+def _most_apart(expected: np.ndarray, answer: np.ndarray) -> float:
+    """Of the row that differs most: the norm of the difference over the row's own; tiny rows over the usual one's."""
+    if expected.shape != answer.shape or expected.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(expected, answer) else np.inf
+    if np.array_equal(expected, answer, equal_nan=expected.dtype.kind == "f"):
+        return 0.0  # infinite values have no distance
+    left, right = (array.reshape(len(array), -1).astype(np.float64) for array in (expected, answer))
+    norms = np.linalg.norm(left, axis=1)
+    return float(np.max(np.linalg.norm(left - right, axis=1) / np.maximum(norms, np.median(norms) * 1e-3 + 1e-30)))
 
 
 def _output_shapes(

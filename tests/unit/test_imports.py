@@ -15,7 +15,7 @@ LEVELS = [
     {"errors"},
     {"types"},
     {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "preprocessing", "shape_arithmetic"},
-    {"dimensions", "precision", "saving", "snippets", "reference", "activation_memory", "tensor_shapes"},
+    {"dimensions", "precision", "saving", "snippets", "reference", "activation_memory", "tensor_shapes", "blame"},
     {"backends"},
     {"engine"},
     {"store"},

@@ -19,10 +19,8 @@ from workbench import (
     edit,
     load_model,
     save_model,
-    set_dimension,
-    set_input_dimension,
 )
-from workbench.dimensions import read_places
+from workbench.dimensions import read_places, set_dimension, set_input_dimension
 from workbench.errors import ModelError
 from workbench.reference import Reference
 

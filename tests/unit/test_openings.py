@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from models import FASHION_CNN, OCR_CLS, OCR_DET
 
 from workbench import BuildConfig, Model, build, edit, load_model, open_dimension, parse_shapes, read_layers
+from workbench.blame import find_blockers, probe_shapes
 from workbench.dimensions import read_places, set_output_shapes
 from workbench.errors import FeedError, ModelError, ShapeError, WorkbenchError
-from workbench.openings import Blocker, describe_dimensions, find_blockers, trial_shapes, what_back_ends_ask
+from workbench.openings import describe_dimensions, what_back_ends_ask
 from workbench.reference import Reference
+from workbench.tensor_shapes import ShapeConflict
 from workbench.types import Support
 
 FOLD = "(float[1,8,8] x) => (float[1,3] y) { [fold] f = Reshape(x, to) [dot] y = MatMul(f, w) }"
@@ -385,7 +387,7 @@ def test_a_dimension_that_is_open_in_name_only_is_told(tmp_path: Path) -> None:
     model = network(tmp_path, FOLD.replace("float[1,8,8]", "float[n,8,8]"), to=ints(1, 64), w=floats(64, 3))
     (batch, *_) = describe_dimensions(model)
     assert batch.is_open and batch.blocker is not None and batch.blocker.node == "fold"
-    assert str(Blocker("fold", "Reshape", "why")) == "Reshape fold: why"
+    assert str(ShapeConflict("fold", "Reshape", "why")) == "Reshape fold: why"
 
 
 def test_outputs_are_told_without_blockers_and_scalars_have_no_dimensions(tmp_path: Path) -> None:
@@ -425,8 +427,8 @@ def test_back_ends_ask_for_what_they_need() -> None:
 
 
 def test_models_are_tried_at_small_sizes_that_halve() -> None:
-    assert trial_shapes(load_model(OCR_CLS).inputs) == {"x": (1, 3, 64, 64)}
-    assert trial_shapes(load_model(FASHION_CNN).inputs) == {"image": (1, 1, 28, 28)}
+    assert probe_shapes(load_model(OCR_CLS).inputs) == {"x": (1, 3, 64, 64)}
+    assert probe_shapes(load_model(FASHION_CNN).inputs) == {"image": (1, 1, 28, 28)}
 
 
 def test_no_sentence_is_too_long_to_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from models import FASHION_CNN, OCR_CLS, OCR_DET, parse
 from test_render import EVIL, read
 
 from workbench import Model, edit, load_model
-from workbench.openings import Blocker, InputDimension, describe_dimensions, what_back_ends_ask
+from workbench.openings import InputDimension, describe_dimensions, what_back_ends_ask
 from workbench.tensor_shapes import ShapeConflict, ShapeInference, TensorShape
 from workbench.types import Dim
 from workbench.widgets import render_shapes
@@ -229,8 +229,8 @@ def test_names_from_a_model_are_text_wherever_they_stand(tmp_path: Path, evil: s
 def test_blockers_and_equal_places_are_text_too(tmp_path: Path) -> None:
     model = network(tmp_path, "(float[1,n] x) => (float[1,n] y) { y = Relu(x) }")
     dims = [
-        InputDimension("x", 0, True, 1, (), Blocker(EVIL, EVIL, EVIL)),
-        InputDimension("x", 1, True, EVIL, ((EVIL, 0), ("x", 0)), Blocker(EVIL, EVIL, EVIL)),
+        InputDimension("x", 0, True, 1, (), ShapeConflict(EVIL, EVIL, EVIL)),
+        InputDimension("x", 1, True, EVIL, ((EVIL, 0), ("x", 0)), ShapeConflict(EVIL, EVIL, EVIL)),
     ]
     page = render_shapes.dimension_table(model, dims, {EVIL: EVIL})
     assert read(page).text.count(EVIL) >= 9

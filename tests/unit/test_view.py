@@ -18,9 +18,9 @@ from models import FASHION_CNN, MODELS, save, save_external
 from onnx import helper
 
 from workbench import view
-from workbench.dimensions import edit
 from workbench.errors import ModelError, ViewError
 from workbench.model import Model, load_model
+from workbench.openings import edit
 from workbench.view.package import folder_of
 from workbench.view.subject import subject_of
 from workbench.view.viewer import Viewer, elsewhere

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from traitlets import Dict, HasTraits, Instance, Unicode
 
-from workbench.dimensions import edit
 from workbench.errors import ShapeError, StoreError, WorkbenchError
 from workbench.model import Model, load_model
+from workbench.openings import edit
 from workbench.profiles import open_dimensions
 from workbench.store import EngineStore
 from workbench.types import OptimizationProfile
