@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from onnx import GraphProto
-
-from workbench.model import Model, subgraphs
+from workbench.model import Model, graphs, subgraphs
 
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 
@@ -25,7 +23,7 @@ def peak_bytes(model: Model, tensor_bytes: Mapping[str, int]) -> int:
             sizes[node.output[0]] = 0
     last: dict[str, int] = {}
     for index, node in enumerate(model.nodes):
-        bodies = [graph for inner in subgraphs(node) for graph in (inner, *_bodies(inner))]
+        bodies = [graph for inner in subgraphs(node) for graph in graphs(inner)]
         captured = [name for graph in bodies for inner in graph.node for name in inner.input]
         captured += [output.name for graph in bodies for output in graph.output]
         for name in (*node.input, *captured, *node.output):
@@ -43,11 +41,3 @@ def peak_bytes(model: Model, tensor_bytes: Mapping[str, int]) -> int:
         peak = max(peak, alive)
         alive -= sum(sizes[name] for name in ending.get(index, ()))
     return peak
-
-
-def _bodies(graph: GraphProto) -> Iterator[GraphProto]:
-    """All subgraphs, through all levels."""
-    for node in graph.node:
-        for inner in subgraphs(node):
-            yield inner
-            yield from _bodies(inner)

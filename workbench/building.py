@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from workbench import backends
 from workbench.build_process import run_child
 from workbench.engine import Engine, write_log
 from workbench.errors import BackendError, BuildError, Cancelled, StoreError
+from workbench.locking import hold
 from workbench.machine import this_machine
 from workbench.model import Model
 from workbench.recipe import FORMAT, recipe_key
@@ -25,7 +23,6 @@ from workbench.snippets import shell_line
 from workbench.store import EngineStore, Lookup
 from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Progress, Refusal, config_to_json, ignore
 
-_POLL_S = 0.1
 READING = "Reading the model's weights"
 WAITING = "Waiting for another process that builds this engine"
 
@@ -103,7 +100,7 @@ def fulfil(
     """Look the order up or build it, as `build` says. start: of the whole, by time.monotonic()."""
     if not store.writable:
         return _from_read_only(store, order, reuse, start)
-    with _patiently(store, order.key, listener, cancel):
+    with hold(store.lock(order.key), WAITING, order.key[:8], listener, cancel):
         lookup = store.find(order.key, _raise_if(cancel))
         if reuse and lookup.engine:
             return Built(lookup.engine, True, None, time.monotonic() - start)
@@ -195,27 +192,3 @@ def check_support(model: Model, backend: str, *, listener: Listener = ignore) ->
     with tempfile.TemporaryDirectory() as folder:
         result, _ = run_child(model, backend, {"task": "check"}, Path(folder), listener, threading.Event())
     return ModelSupport(backend, result["supported"], tuple(Refusal(**item) for item in result["refusals"]))
-
-
-@contextlib.contextmanager
-def _patiently(store: EngineStore, key: str, listener: Listener, cancel: threading.Event) -> Iterator[None]:
-    """Hold the lock of a key; if another process has it, wait and say so."""
-    lock = store.lock(key)
-    waiting = False
-    while True:
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            if not waiting:
-                waiting = True
-                listener(Progress(WAITING, 0, None))
-                listener(LogLine("info", f"{WAITING} ({key[:8]})"))
-            if cancel.wait(_POLL_S):
-                raise Cancelled("cancelled while waiting for another process; nothing was left behind.") from None
-    try:
-        if waiting:
-            listener(Progress(WAITING, 1, 1))
-        yield
-    finally:
-        lock.release()

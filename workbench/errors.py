@@ -19,6 +19,8 @@ WorkbenchError            what went wrong, where, and what to do now
 
 from __future__ import annotations
 
+import textwrap
+
 
 class WorkbenchError(Exception):
     """A sentence for the user. `exit_code` is what the command line returns: 2 for a mistake, 1 for a failure."""
@@ -27,7 +29,7 @@ class WorkbenchError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the sentence, not the way through the code that led to it."""
-        return [f"{type(self).__name__}: {self}"]
+        return textwrap.wrap(f"{type(self).__name__}: {self}", 100, break_long_words=False, break_on_hyphens=False)
 
 
 class ModelError(WorkbenchError):

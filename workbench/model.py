@@ -217,17 +217,23 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
             yield from attribute.graphs
 
 
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and all subgraphs, through all levels."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Initializers and the tensors in attributes, through all subgraphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
+    for item in graphs(graph):
+        yield from item.initializer
+        for attribute in (attribute for node in item.node for attribute in node.attribute):
             if attribute.type == AttributeProto.TENSOR:
                 yield attribute.t
             elif attribute.type == AttributeProto.TENSORS:
                 yield from attribute.tensors
-        for inner in subgraphs(node):
-            yield from tensors(inner)
 
 
 def _external(tensor: TensorProto) -> dict[str, str]:
@@ -283,16 +289,10 @@ def _name_nodes(proto: ModelProto) -> None:
 
     A nameless node becomes 'node_of_<first output>', as TensorRT itself would call it.
     """
-
-    def nodes(graph: GraphProto) -> Iterator[NodeProto]:
-        for node in graph.node:
-            yield node
-            for inner in subgraphs(node):
-                yield from nodes(inner)
-
-    taken = {node.name for node in nodes(proto.graph)}
+    nodes = [node for graph in graphs(proto.graph) for node in graph.node]
+    taken = {node.name for node in nodes}
     seen: set[str] = set()
-    for node in nodes(proto.graph):
+    for node in nodes:
         wanted = node.name or f"node_of_{next((name for name in node.output if name), node.op_type)}"
         name, number = wanted, 2
         while name in seen or (name in taken and name != node.name):

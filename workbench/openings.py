@@ -119,15 +119,16 @@ def edit(model: Model, change: str) -> Model:
             return open_dimension(model, places, dim)
     if not places:
         return set_dimension(model, read_change(change)[0], dim)
+    edited = model
     for input_name, axis in places:
-        model = set_input_dimension(model, input_name, axis, dim)
-    return model
+        edited = set_input_dimension(edited, input_name, axis, dim)
+    return set_output_shapes(edited, _followed(edited))
 
 
 def what_back_ends_ask(model: Model, supports: Mapping[str, Support] | None = None) -> dict[str, str]:
     """What each back end will want to know about the shapes, as a sentence by its name."""
     dims = open_dimensions(model.inputs)
-    names = ", ".join(map(str, dims))
+    names = ", ".join(dim.name if dim.name and dim.name != "?" else "{}[{}]".format(*dim.places[0]) for dim in dims)
     asks = {}
     for name, support in (supports or available()).items():
         if not dims:
@@ -200,6 +201,32 @@ def _most_apart(expected: np.ndarray, answer: np.ndarray) -> float:
     left, right = (array.reshape(len(array), -1).astype(np.float64) for array in (expected, answer))
     norms = np.linalg.norm(left, axis=1)
     return float(np.max(np.linalg.norm(left - right, axis=1) / np.maximum(norms, np.median(norms) * 1e-3 + 1e-30)))
+
+
+def _followed(model: Model) -> dict[str, tuple[Dim, ...]]:
+    """What the outputs' open dimensions are as far as it follows from the inputs'; a name only if an input has it."""
+    inference, inputs = ShapeInference(model), model.inputs
+    names = list(dict.fromkeys(dim for spec in inputs for dim in spec.shape if isinstance(dim, str)))
+    symbolic, shapes = inference.symbolic().by_name, {}
+    for spec in model.outputs:
+        found = symbolic[spec.name].shape if spec.name in symbolic else None
+        if found is not None and len(found) == len(spec.shape):
+            follows = (dim if isinstance(dim, int) or dim in names else None for dim in found)
+            shapes[spec.name] = tuple(new if old is None else old for old, new in zip(spec.shape, follows, strict=True))
+    if any(None in shape for shape in shapes.values()):
+        small = probe_shapes(inputs)
+        before = inference.at(small).by_name
+        for name in names:
+            after = inference.at(scaled(small, places_of(model, name), 2)).by_name
+            size = next(small[tensor][axis] for tensor, axis in places_of(model, name))
+            for key, shape in shapes.items():
+                sizes = zip(before[key].shape or (), after[key].shape or (), strict=False)
+                doubled = [pair == (size, 2 * size) for pair in sizes]
+                if len(doubled) == len(shape):
+                    shapes[key] = tuple(
+                        name if dim is None and grew else dim for dim, grew in zip(shape, doubled, strict=True)
+                    )
+    return shapes
 
 
 def _output_shapes(

@@ -18,6 +18,7 @@ import pytest
 
 from workbench.errors import Cancelled, ConfigError, ExportError
 from workbench.export import environments
+from workbench.export.converters import installing
 from workbench.export.converters.installing import PipLines
 from workbench.export.converters.interpreters import Interpreter, find_interpreter, probe, python_in
 from workbench.export.environments import ENVIRONMENTS, Environment, Made
@@ -276,17 +277,66 @@ def spoil_record(made: Made) -> None:
         (spoil_record, "damaged"),
     ],
 )
-def test_a_broken_environment_is_reported_and_set_aside(
+def test_a_broken_environment_is_reported_and_left_as_it_is_without_a_yes(
     made: Made, home: Path, spoil: Callable[[Made], None], reason: str
 ) -> None:
     spoil(made)
     with pytest.raises(ExportError, match=f"is broken: .*{reason}"):
         environments.status(TINY)
-    with pytest.raises(ConfigError, match=f"was broken and set aside .*{reason}"):
+    words = f"which is broken: .*{reason}.*; say yes to make it again.*make_environment=True.*--yes.*button"
+    with pytest.raises(ConfigError, match=words):
         environments.ensure(TINY, yes=False, listener=ignore, cancel=threading.Event())
-    (aside,) = left(home)
-    assert aside.startswith(".tiny-broken-")
-    assert environments.status(TINY) is None
+    assert environments.why_make(TINY).startswith("is broken: ")
+    assert left(home) == ["tiny"]
+
+
+def hang(made: Made) -> None:
+    made.python.unlink()
+    made.python.write_text("#!/bin/sh\nexec sleep 30\n")
+    made.python.chmod(0o755)
+
+
+def be_killed(made: Made) -> None:
+    made.python.unlink()
+    made.python.write_text("#!/bin/sh\nkill -9 $$\n")
+    made.python.chmod(0o755)
+
+
+def be_foreign(made: Made) -> None:
+    """As on a shared disk that another kind of machine has mounted."""
+    made.python.unlink()
+    made.python.write_bytes(b"\x7fELF" + bytes(60))
+    made.python.chmod(0o755)
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(hang, "timed out"), (be_killed, "SIGKILL"), (be_foreign, "format error")])
+@pytest.mark.parametrize("yes", [False, True])
+def test_what_cannot_be_told_is_no_reason_to_take_an_environment_away(
+    made: Made, home: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Made], None], said: str, yes: bool
+) -> None:
+    monkeypatch.setattr(installing, "_PATIENCE_S", 1.0)
+    spoil(made)
+    with pytest.raises(ExportError, match=rf"cannot be told \(.*{said}.*\); try again, or .*--remove tiny"):
+        environments.ensure(TINY, yes=yes, listener=ignore, cancel=threading.Event())
+    assert left(home) == ["tiny"] and (made.folder / "environment.json").exists()
+
+
+def test_a_broken_environment_stays_while_another_process_holds_the_lock(made: Made, home: Path) -> None:
+    """And when that process has mended it, it is used."""
+    metadata = next(site(made).glob("tinypackage-*.dist-info")) / "METADATA"
+    whole, seen = metadata.read_text(), list[list[str]]()
+    spoil_version(made)
+
+    def listener(event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and "waiting for another process" in event.phase and not event.finished:
+            seen.append(left(home))
+            metadata.write_text(whole)
+            lock.release()
+
+    lock = environments._lock(TINY)
+    lock.acquire()
+    assert environments.ensure(TINY, yes=True, listener=listener, cancel=threading.Event()) == made
+    assert seen == [["tiny"]]
 
 
 def test_with_a_yes_a_broken_environment_is_made_anew(made: Made, home: Path) -> None:

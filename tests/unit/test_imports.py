@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LEVELS = [
     {"errors"},
     {"types"},
-    {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "preprocessing", "shape_arithmetic"},
+    {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "locking", "preprocessing", "shape_arithmetic"},
     {"dimensions", "precision", "saving", "snippets", "reference", "activation_memory", "tensor_shapes", "blame"},
     {"backends"},
     {"engine"},

@@ -418,7 +418,7 @@ def test_back_ends_ask_for_what_they_need() -> None:
     supports = {"some": some, "any": any_shape}
     asks = what_back_ends_ask(load_model(OCR_CLS), supports)
     assert asks == {
-        "some": "an optimization profile: min, opt and max of x, axis 0, ? (2 ranges).",
+        "some": "an optimization profile: min, opt and max of x[0], x[2] (2 ranges).",
         "any": "nothing: it takes any shape.",
     }
     assert "batch (one range)" in what_back_ends_ask(load_model(FASHION_CNN), supports)["some"]

@@ -52,7 +52,7 @@ def test_open_fixed_equal_and_frozen_dimensions_are_told_apart(tmp_path: Path) -
 def test_what_is_equal_elsewhere_and_what_can_be_opened_are_told() -> None:
     said = notes(load_model(FASHION_CNN))
     assert "0 open, always equal to logits[0]" in said and "0 open, always equal to image[0]" in said
-    assert "2, 3 fixed by the export; the graph follows other sizes, so it can be opened" in said
+    assert "2, 3 fixed, but no node insists on it: it can be opened" in said
     assert "1 fixed" in said
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export.environments import ENVIRONMENTS, Environment, folder_of, make, remove, status
+from workbench.export.environments import ENVIRONMENTS, Environment, folder_of, make, remove, status, why_make
 from workbench.export.exported import exported_to_json
 from workbench.export.sources import ExportRequest, environment_for, export_source, parse_open_dims
 from workbench.profiles import parse_profiles
@@ -49,7 +49,7 @@ def environments(options: argparse.Namespace) -> tuple[Any, str]:
             made = status(environment)
             state = "made" if made else "made when first needed, if you say yes"
         except ExportError as error:
-            made, state = None, f"broken: {error}"
+            made, state = None, str(error)
         size = made.size_bytes if made else environment.installed_bytes
         rows.append((environment.name, state, f"{size / 1e6:,.0f} MB", str(folder_of(environment))))
         data.append(
@@ -62,9 +62,10 @@ def environments(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _asks_for_yes(environment: Environment) -> bool:
     """Ask on a terminal; elsewhere the export itself says how to say yes."""
-    if not sys.stdin.isatty() or status(environment):
+    reason = why_make(environment) if sys.stdin.isatty() else ""
+    if not reason:
         return False
-    print(f"This export needs {environment}, made once in {folder_of(environment)}.", file=sys.stderr)
+    print(f"This export needs {environment}, which {reason}; made once in {folder_of(environment)}.", file=sys.stderr)
     print("Make it now? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

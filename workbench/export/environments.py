@@ -9,21 +9,21 @@ import contextlib
 import os
 import secrets
 import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from workbench.errors import Cancelled, ConfigError, ExportError, StoreError
+from workbench.errors import ConfigError, ExportError, StoreError
 from workbench.export.converters.installing import fault, folder_bytes, install, read_record
 from workbench.export.converters.interpreters import Interpreter, Release, find_interpreter, python_in
+from workbench.locking import hold
 from workbench.store import EngineStore
 from workbench.types import Listener, LogLine, Progress, ignore
 
-_POLL_S = 0.1
 _MEGABYTE = 10**6
 
 
@@ -107,41 +107,39 @@ def folder_of(environment: Environment) -> Path:
 
 
 def status(environment: Environment) -> Made | None:
-    """The environment, looked over; None if it is not made. Raises ExportError, saying why, if it is broken."""
-    folder = folder_of(environment)
-    if not folder.exists():
-        return None
-    problem = fault(folder, environment.requirements, environment.modules)
+    """The environment, looked over; None if it is not made.
+
+    Raises ExportError, saying why, if it is broken, and if that cannot be told.
+    """
+    found, problem = _look(environment)
     if problem:
-        raise ExportError(f"{folder}: the {environment.title} environment is broken: {problem}; make it again.")
-    record = read_record(folder)
-    return Made(
-        environment,
-        folder,
-        (record["release"][0], record["release"][1]),
-        tuple(record["installed"]),
-        record["size_bytes"],
-        record["made_s"],
-    )
+        raise ExportError(
+            f"{folder_of(environment)}: the {environment.title} environment is broken: {problem}; make it again."
+        )
+    return found
+
+
+def why_make(environment: Environment) -> str:
+    """'is not there yet' or 'is broken: ...'; empty if it can be used. Raises ExportError if that cannot be told."""
+    found, problem = _look(environment)
+    if problem:
+        return f"is broken: {problem}"
+    return "" if found else "is not there yet"
 
 
 def ensure(environment: Environment, *, yes: bool, listener: Listener, cancel: threading.Event) -> Made:
-    """The environment, made if the user said yes. A broken one is set aside first, which the log tells.
+    """The environment, made if the user said yes, and made again if it is broken. Nothing is touched without a yes.
 
-    Raises ConfigError: not there and no yes, or no Python for it; ExportError: it cannot be made; Cancelled.
+    Raises ConfigError: not there or broken, and no yes, or no Python for it; ExportError: it cannot be made, or
+    whether it is whole cannot be told; Cancelled.
     """
-    reason = "is not there yet"
-    try:
-        found = status(environment)
-        if found:
-            return found
-    except ExportError as error:
-        reason = f"was broken and set aside ({error})"
-        _set_aside(environment)
-        listener(LogLine("warning", str(error)))
+    found, problem = _look(environment)
+    if found:
+        return found
     if not yes:
+        state = f"is broken: {problem}; say yes to make it again" if problem else "is not there yet"
         raise ConfigError(
-            f"this export needs {environment}, which {reason}. It would be made in {folder_of(environment)}, "
+            f"this export needs {environment}, which {state}. It would be made in {folder_of(environment)}, "
             "by pip as you configured it: say yes with make_environment=True, with `workbench export --yes`, "
             "or with the button in the widget."
         )
@@ -149,21 +147,24 @@ def ensure(environment: Environment, *, yes: bool, listener: Listener, cancel: t
 
 
 def make(environment: Environment, *, listener: Listener = ignore, cancel: threading.Event | None = None) -> Made:
-    """Make the environment, or return it if another process just did.
+    """Make the environment, or return it if it is there; a broken one is removed first, which the log tells.
 
     listener: phases and pip's lines. cancel: stops within a second and leaves nothing.
-    Raises ConfigError: no Python that suits; ExportError: no space, or pip fails, with what it said; Cancelled.
+    Raises ConfigError: no Python that suits; ExportError: no space, or pip fails, with what it said, or whether one
+    that is there is whole cannot be told; Cancelled.
     """
     cancel = cancel or threading.Event()
     interpreter = find_interpreter(environment.releases)
     if interpreter is None:
         raise ConfigError(_no_python(environment))
     title = f"Making the {environment.title} environment"
-    with _locked(environment, title, listener, cancel):
-        with contextlib.suppress(ExportError):
-            found = status(environment)
-            if found:
-                return found
+    waiting = f"{title}: waiting for another process that does"
+    with hold(_lock(environment), waiting, environment.name, listener, cancel):
+        found, problem = _look(environment)  # again: another process may have made it
+        if found:
+            return found
+        if problem:
+            listener(LogLine("warning", f"{folder_of(environment)} is broken and removed: {problem}"))
         _set_aside(environment)
         _sweep(environment)
         _check_space(environment)
@@ -174,6 +175,30 @@ def make(environment: Environment, *, listener: Listener = ignore, cancel: threa
     if made is None:
         raise ExportError(f"{folder_of(environment)}: the environment was removed while it was made; make it again.")
     return made
+
+
+def _look(environment: Environment) -> tuple[Made | None, str]:
+    """The environment if it can be used, and else what is damaged; neither if it is not made.
+
+    Raises ExportError where a disk or a busy machine does not let us know.
+    """
+    folder = folder_of(environment)
+    if not folder.exists():
+        return None, ""
+    try:
+        problem = fault(folder, environment.requirements, environment.modules)
+        record = {} if problem else read_record(folder)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise ExportError(
+            f"{folder}: whether the {environment.title} environment is whole cannot be told ({said}); try again, or "
+            f"`workbench environments --remove {environment.name}`."
+        ) from error
+    if problem:
+        return None, problem
+    release = (record["release"][0], record["release"][1])
+    installed = tuple(record["installed"])
+    return Made(environment, folder, release, installed, record["size_bytes"], record["made_s"]), ""
 
 
 def remove(environment: Environment) -> int:
@@ -257,29 +282,6 @@ def _sweep(environment: Environment) -> int:
 
 def _lock(environment: Environment) -> FileLock:
     return FileLock(_home() / f".{environment.name}.lock")
-
-
-@contextlib.contextmanager
-def _locked(environment: Environment, title: str, listener: Listener, cancel: threading.Event) -> Iterator[None]:
-    """Hold the lock of an environment; if another process has it, wait and say so."""
-    lock, waiting = _lock(environment), f"{title}: waiting for another process that does"
-    told = False
-    while True:
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            if not told:
-                told = True
-                listener(Progress(waiting, 0, None))
-            if cancel.wait(_POLL_S):
-                raise Cancelled("cancelled while waiting for another process; nothing was left behind.") from None
-    try:
-        if told:
-            listener(Progress(waiting, 1, 1))
-        yield
-    finally:
-        lock.release()
 
 
 def _home() -> Path:

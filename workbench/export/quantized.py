@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from workbench.model import subgraphs
+from workbench.model import graphs, subgraphs
 
 
 def fold_int32_biases(proto: ModelProto) -> ModelProto:
@@ -18,11 +18,11 @@ def fold_int32_biases(proto: ModelProto) -> ModelProto:
     channel, as ONNX Runtime computes it. Left alone: values, scales or zero points that are not constant, lie in
     external files or are scaled in blocks, and graph outputs. The same object is returned where nothing is to be done.
     """
-    if not any(_folded(graph) for graph in _graphs(proto.graph)):
+    if not any(_folded(graph) for graph in graphs(proto.graph)):
         return proto
     copy = ModelProto()
     copy.CopyFrom(proto)
-    for graph in _graphs(copy.graph):
+    for graph in graphs(copy.graph):
         _fold(graph)
     return copy
 
@@ -92,13 +92,6 @@ def _reads(node: NodeProto) -> Iterator[str]:
         yield from (value.name for value in inner.output)
         for other in inner.node:
             yield from _reads(other)
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    yield graph
-    for node in graph.node:
-        for inner in subgraphs(node):
-            yield from _graphs(inner)
 
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:

@@ -8,7 +8,7 @@ import threading
 from traitlets import Bool, Instance, Unicode, observe
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.export.environments import Environment, status
+from workbench.export.environments import Environment, why_make
 from workbench.export.exported import Exported
 from workbench.export.sources import (
     ExportRequest,
@@ -48,10 +48,10 @@ class ExportState(WorkState):
             return ""
 
     def environment(self) -> Environment | None:
-        """The environment that the source needs and that is not there yet."""
+        """The environment that the source needs and that is not there yet, or broken."""
         try:
             needed = environment_for(self.request())
-            return needed if needed and status(needed) is None else None
+            return needed if needed and why_make(needed) else None
         except WorkbenchError:
             return None
 

@@ -26,6 +26,9 @@ _GPUS = {
 }
 
 
+_USUAL = "The engine takes sizes from min to max, as far as the graph itself does, and is tuned for opt."
+
+
 class ModelPicker:
     """Choose a model of data/, type a path, or upload a file."""
 
@@ -114,7 +117,9 @@ class ShapeTable:
     """Min, opt and max of every open dimension, checked while one types."""
 
     def __init__(
-        self, state: ShapeState, usual: str = "The engine takes every size from min to max and is tuned for opt."
+        self,
+        state: ShapeState,
+        usual: str = "The engine takes sizes from min to max, as far as the graph itself does, and is tuned for opt.",
     ) -> None:
         self.state, self.usual = state, usual
         self.rows = widgets.VBox()

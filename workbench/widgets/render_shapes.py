@@ -15,15 +15,19 @@ _MOST_ROWS = 200
 
 def dimension_table(model: Model, dimensions: Sequence[InputDimension], asks: Mapping[str, str]) -> str:
     """Inputs and outputs with open dimensions as '?' and their names, and what is to be known of each."""
-    rows = []
+    rows, times = [], "<span class='wb-times'>×</span>"
     for kind, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             mine = [item for item in dimensions if item.tensor == spec.name and item.is_input == (kind == "input")]
-            chips = "<span class='wb-times'>×</span>".join(_chip(item.dim) for item in mine) or "a single value"
+            signs = [*[times] * (len(mine) - 1), *[""][: len(mine)]]
+            chips = (
+                f"<span class='wb-axis'>{_chip(item.dim)}{sign}</span>" for item, sign in zip(mine, signs, strict=True)
+            )
+            shape = " ".join(chips) if mine else "a single value"
             notes = "".join(f"<div>{note}</div>" for note in _notes(mine))
             rows.append(
                 f"<tr><td class='wb-quiet'>{kind}</td><td><b>{escape(spec.name)}</b>"
-                f"<div class='wb-quiet'>{escape(spec.dtype)}</div></td><td>{chips}</td><td>{notes}</td></tr>"
+                f"<div class='wb-quiet'>{escape(spec.dtype)}</div></td><td>{shape}</td><td>{notes}</td></tr>"
             )
     asked = "".join(
         f"<div class='wb-quiet'><b>{escape(name)}</b> will ask for {escape(text)}</div>" for name, text in asks.items()
@@ -53,7 +57,7 @@ def _note(item: InputDimension) -> str:
             by, node, why = map(escape, (item.blocker.op_type, item.blocker.node, item.blocker.reason))
             return f"fixed by {by} <code>{node}</code>: {why}"
         if item.is_input:
-            return "fixed by the export; the graph follows other sizes, so it can be opened"
+            return "fixed, but no node insists on it: it can be opened"
         return "fixed"
     here = [axis for tensor, axis in item.same_as if tensor == item.tensor]
     elsewhere = [f"{tensor}[{axis}]" for tensor, axis in item.same_as if tensor != item.tensor]

@@ -88,7 +88,10 @@ class _Dimensions:
         )
         self.apply = button("Change", self._apply)
         self.undo = button("Undo", state.undo)
-        help_text = "NAME=SIZE fixes a dimension, NAME=NEW renames it; INPUT:AXIS=NAME opens a fixed one, if it can be."
+        help_text = (
+            "NAME=SIZE fixes a dimension, NAME=NEW renames it. INPUT:AXIS=NAME names one, and opens it if it was fixed "
+            "and the graph allows."
+        )
         quiet = widgets.HTML(f"<span class='wb-quiet'>{help_text}</span>")
         self.box = row("Dimensions", self.table, self.text, self.apply, self.undo, quiet, self.said)
         state.observe(lambda change: self._show(), ["model", "said", "mistake"])
@@ -107,7 +110,7 @@ class _Dimensions:
             if study
             else ""
         )
-        self.undo.disabled = not state.history
+        self.undo.disabled, self.apply.disabled = not state.history, state.model is None
         self.said.value = (
             render.mistake(state.mistake) or f"<span class='wb-good' role='status'>{escape(state.said)}</span>"
         )
@@ -122,6 +125,7 @@ class _Memory:
         self._show()
 
     def _show(self) -> None:
+        self.box.layout.display = "" if self.state.model else "none"
         shapes = self.state.shapes()
         waiting = "<span class='wb-quiet'>Correct the sizes first.</span>" if self.state.model else ""
         self.facts.value = render_shapes.memory_card(shapes) if shapes else waiting
@@ -146,5 +150,6 @@ class _Tensors:
         self._show()
 
     def _show(self) -> None:
+        self.fold.layout.display = "" if self.state.model else "none"
         if self.fold.is_open:
             self.table.value = render_shapes.tensor_table(self.state.rows(), self.state.bound)

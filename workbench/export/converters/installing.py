@@ -74,7 +74,10 @@ def install(
 
 
 def fault(folder: Path, requirements: Sequence[str], modules: Sequence[str]) -> str:
-    """Why the environment in this folder cannot be used, asked of its own Python; empty if it can."""
+    """What is damaged in the environment in this folder, asked of its own Python; empty if it can be used.
+
+    Raises OSError and subprocess.SubprocessError where that cannot be told: no answer in time, a busy machine.
+    """
     pinned = [re.match(r"([\w.-]+)(?:==([\w.+-]+))?", text) for text in requirements]
     packages = {match[1]: match[2] or "" for match in pinned if match}
     request = json.dumps({"packages": packages, "modules": modules})
@@ -83,10 +86,12 @@ def fault(folder: Path, requirements: Sequence[str], modules: Sequence[str]) -> 
             return f"{RECORD} is damaged"
         command = [str(python_in(folder)), "-I", "-c", _CHECK, request]
         told = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
-    except (OSError, ValueError) as error:
-        return f"{getattr(error, 'filename', None) or RECORD}: {getattr(error, 'strerror', None) or error}"
-    except subprocess.TimeoutExpired:
-        return "its Python does not answer"
+    except (FileNotFoundError, NotADirectoryError) as error:
+        return f"{error.filename}: {error.strerror}"
+    except ValueError as error:
+        return f"{RECORD}: {error}"
+    if told.returncode < 0:  # killed: nothing is known of what is on the disk
+        raise subprocess.CalledProcessError(told.returncode, "its Python")
     if told.returncode:
         return (told.stderr.strip().split("\n")[-1] or f"its Python ends with status {told.returncode}")[:300]
     return ""

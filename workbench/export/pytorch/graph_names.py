@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from workbench.model import subgraphs
+from workbench.model import graphs, subgraphs
 
 _SCOPES, _TRACE = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.stack_trace"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]+)')
@@ -85,7 +85,7 @@ def name_nodes(proto: ModelProto, root: str) -> dict[str, str]:
     sources = {}
     weights = {tensor.name for tensor in proto.graph.initializer}
     taken = _all_names(proto.graph)
-    for node in _nodes(proto.graph):
+    for node in (node for graph in graphs(proto.graph) for node in graph.node):
         path = _path(node, root, weights)
         if path is None:
             continue
@@ -103,8 +103,8 @@ def name_nodes(proto: ModelProto, root: str) -> dict[str, str]:
 
 def drop_notes(proto: ModelProto) -> None:
     """Clear doc strings and metadata: they hold paths of this machine, and two exports would differ by them."""
-    graphs = [proto.graph, *(inner for node in _nodes(proto.graph) for inner in subgraphs(node))]
-    for graph in graphs:
+    every = list(graphs(proto.graph))
+    for graph in every:
         for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
             item.doc_string = ""
             del item.metadata_props[:]
@@ -139,10 +139,3 @@ def _source(trace: str) -> str:
     """'net.py:12 `x.view(2, -1)`' of the innermost frame that is not PyTorch's."""
     frames = [match for match in _FRAME.finditer(trace) if "/torch/" not in match["file"].replace("\\", "/")]
     return f"{frames[-1]['file']}:{frames[-1]['line']} `{frames[-1]['code'].strip()}`" if frames else ""
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from _nodes(inner)

@@ -6,13 +6,13 @@ onnx 1.23 leaves attributes on Reduce* that opset 17 has not, and knows no way d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, defs, helper, numpy_helper
 
 from workbench.errors import ExportError
-from workbench.model import operator, subgraphs
+from workbench.model import graphs, operator, subgraphs
 
 _LOWEST_RULE, _HIGHEST_RULE = 17, 18
 
@@ -64,7 +64,7 @@ class _Lowering:
             if item.domain in ("", "ai.onnx"):
                 item.version = _LOWEST_RULE
         self._lower(self.graph)
-        read = {name for graph in _graphs(self.graph) for node in graph.node for name in node.input}
+        read = {name for graph in graphs(self.graph) for node in graph.node for name in node.input}
         read |= {output.name for output in self.graph.output}
         kept = [item for item in self.graph.initializer if item.name in read or item.name not in self.dropped]
         del self.graph.initializer[:]
@@ -196,13 +196,6 @@ def _unchanged(node: NodeProto) -> bool:
         except defs.SchemaError:
             versions.append(0)
     return versions[0] == versions[1]
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    yield graph
-    for node in graph.node:
-        for inner in subgraphs(node):
-            yield from _graphs(inner)
 
 
 _RULES: dict[str, Callable[[_Lowering, NodeProto], list[NodeProto]]] = {
