@@ -11,7 +11,7 @@ TORCH ?=
 
 help:
 	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser; TORCH=none: no PyTorch)'
-	@echo 'make test    every test that needs no GPU'
+	@echo 'make test    unit tests, notebooks, a real browser'
 	@echo 'make test-exporters  exports of real Paddle and TensorFlow models; makes their environments first (3 GB, kept)'
 	@echo 'make lock    pins the dependencies anew after a change in pyproject.toml (UPGRADE=1: newest releases)'
 	@echo 'make clean   removes the virtual environment and what tools left behind'
@@ -36,7 +36,7 @@ lock:
 	UPGRADE=$(UPGRADE) scripts/lock.sh
 
 clean:
-	rm -rf $(VENV) .venv-exporters build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	rm -rf .venv .venv-3.10 .venv-exporters $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # A stamp is touched only after its whole install, so an interrupted one is taken up again.

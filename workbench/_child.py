@@ -15,7 +15,7 @@ import onnx
 
 from workbench import backends
 from workbench.engine import write_layers
-from workbench.errors import BuildError, WorkbenchError
+from workbench.errors import WorkbenchError
 from workbench.layers import covered_nodes
 from workbench.model import Model
 from workbench.process import event_to_json
@@ -43,18 +43,8 @@ def main() -> None:
 
     try:
         send(_serve(request, _Throttle(listener)))
-    except BuildError as error:
-        send(
-            {
-                "event": "error",
-                "kind": "BuildError",
-                "message": error.reason,
-                "node": error.node,
-                "remedy": error.remedy,
-            }
-        )
     except WorkbenchError as error:
-        send({"event": "error", "kind": type(error).__name__, "message": str(error)})
+        send(_told(error))
     except MemoryError:
         send(_failure("memory ran out", "Close other programs, or give smaller max shapes."))
     except Exception as error:  # the edge of the process: what was not foreseen is told as well
@@ -81,13 +71,21 @@ def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
     if request["task"] == "network":
         from workbench.export.described import build_described
 
-        layers, nodes = build_described(backend, request, config, folder, listener)
+        maker = backends.load_for_networks(request["backend"])
+        layers, nodes = build_described(maker, request, config, folder, listener)
     else:
         layers = backend.build(model, config, folder / "out", listener)
         nodes = tuple(node.name for node in model.nodes)
     write_layers(folder / "out", layers)
     covered = covered_nodes(layers) & set(nodes)
     return {"event": "done", "layers": len(layers), "nodes": len(nodes), "nodes_covered": len(covered)}
+
+
+def _told(error: WorkbenchError) -> dict[str, Any]:
+    """An error for `build_process.error_in`: with its parts where it is made of parts."""
+    parts = {name: getattr(error, name) for name in ("node", "remedy") if hasattr(error, name)}
+    message = getattr(error, "reason", None) or str(error)
+    return {"event": "error", "kind": type(error).__name__, "message": message, **parts}
 
 
 def _failure(message: str, remedy: str | None) -> dict[str, Any]:

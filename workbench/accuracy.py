@@ -19,8 +19,8 @@ class Difference:
 
     max_abs: largest absolute difference. relative: norm of the difference over the norm of the reference (0 if both
     are 0). cosine: of the flattened outputs. Where a value is not finite they are infinite, infinite and NaN.
-    argmax_agreement: share of rows whose largest value is at the same place, None for outputs without a last axis to
-    compare.
+    argmax_agreement: share of rows whose largest value is at the same place, None for outputs without rows or
+    without a last axis to compare.
     """
 
     output: str
@@ -58,7 +58,7 @@ def _difference(name: str, reference: np.ndarray, other: np.ndarray) -> Differen
 
 
 def _agreement(reference: np.ndarray, other: np.ndarray) -> float | None:
-    if reference.ndim < 2 or reference.shape[-1] < 2:
+    if reference.ndim < 2 or reference.shape[-1] < 2 or not reference.size:
         return None
     return float(np.mean(reference.argmax(-1) == other.argmax(-1)))
 

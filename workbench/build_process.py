@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import errors
-from workbench.errors import BuildError, WorkbenchError
+from workbench.errors import BuildError, RunError, WorkbenchError
 from workbench.model import Model
 from workbench.process import Ended, run_process
 from workbench.types import Listener, LogLine
@@ -29,6 +29,7 @@ def run_child(
         listener,
         cancel,
         request={**task, "backend": backend, "folder": str(folder), "model_path": str(model.path)},
+        scratch=folder,  # goes with the whole, also if we are killed
         cwd=Path(__file__).parents[1],  # so that nothing in the user's folder is imported by accident
         starting=STARTING,
     )
@@ -41,27 +42,26 @@ def run_child(
 
 def error_in(answer: Mapping[str, Any], tail: tuple[str, ...]) -> WorkbenchError:
     """The error that `_child` answered with."""
-    if answer["kind"] != "BuildError":
-        kind: type[WorkbenchError] = getattr(errors, answer["kind"])
-        return kind(answer["message"])
-    return BuildError(answer["message"], node=answer["node"], remedy=answer["remedy"], log_tail=tail)
+    if answer["kind"] == "BuildError":
+        return BuildError(answer["message"], node=answer["node"], remedy=answer["remedy"], log_tail=tail)
+    if answer["kind"] == "RunError":
+        return RunError(answer["message"], node=answer["node"])
+    kind: type[WorkbenchError] = getattr(errors, answer["kind"])
+    return kind(answer["message"])
 
 
 def _crash(ended: Ended, model: Model) -> BuildError:
     """The child died without an answer: say how, and if it crashed, at which node the log ends."""
-    node = None
     if ended.killed:
-        reason = "the build process was killed by the system, most likely because memory ran out"
         remedy = "Close other programs, or give smaller max shapes."
     elif ended.stopped_by:
-        reason, remedy = f"the build process was stopped ({ended.stopped_by})", "Build again."
+        remedy = "Build again."
     elif ended.crash:
-        reason = f"the back end crashed ({ended.crash}) inside its native code"
         remedy = "Try another precision or back end, and report the model to NVIDIA with the line that repeats it."
-        node = _last_node(model, ended.log)
     else:
-        reason, remedy = f"the build process ended early (exit status {ended.status})", "The last log lines say more."
-    return BuildError(reason, node=node, remedy=remedy, log_tail=ended.tail)
+        remedy = "The last log lines say more."
+    node = _last_node(model, ended.log) if ended.crash else None
+    return BuildError(f"the build process {ended.how()}", node=node, remedy=remedy, log_tail=ended.tail)
 
 
 def _last_node(model: Model, log: list[LogLine]) -> str | None:

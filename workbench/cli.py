@@ -134,6 +134,7 @@ def _export_options(parser: argparse.ArgumentParser) -> None:
         "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
         help="compare at these shapes, such as x:1x3x224x224; an input given again starts another set",
     )  # fmt: skip
+    parser.add_argument("--trust", action="store_true", help="read a .pt2 although code of whoever wrote it runs")
     parser.add_argument("--yes", action="store_true", help="make the converter's environment if it is not there yet")
     parser.add_argument("--verbose", action="store_true", help="print the converter's log on stderr")
 

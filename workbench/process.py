@@ -12,6 +12,7 @@ import queue
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from workbench.types import Listener, LogLine, Progress
 _POLL_S = 0.1
 _FAREWELL_S = 0.5
 _TAIL = 6
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _KILLED = -9  # SIGKILL, which Windows does not know
 _STOPPED: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "SIGINT"}
 _WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC0000409: "stack overrun", 0xC00000FD: "stack overflow"}
@@ -64,6 +66,16 @@ class Ended:
         known = {-number: number.name for number in signal.Signals}
         return known.get(self.status) or _WINDOWS_CRASHES.get(self.status) or f"signal {-self.status}"
 
+    def how(self) -> str:
+        """How it ended if it did not answer: goes on after 'the process'."""
+        if self.killed:
+            return "was killed by the system, most likely because memory ran out"
+        if self.stopped_by:
+            return f"was stopped ({self.stopped_by})"
+        if self.crash:
+            return f"crashed ({self.crash}) inside native code"
+        return f"ended early (exit status {self.status})"
+
     @property
     def tail(self) -> tuple[str, ...]:
         """The last lines that say something: errors and warnings if there are any, else the last ones."""
@@ -98,6 +110,7 @@ def run_process(
     request: Mapping[str, Any] | None = None,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    scratch: Path | None = None,
     starting: str = "Starting",
     decode: Decode = answer_line,
     decode_stderr: Decode = text_line,
@@ -105,18 +118,34 @@ def run_process(
     """Run a command that reads `request` as one line of JSON and answers in lines; it never outlives this call.
 
     listener: called in this thread; the phase `starting` lasts until the first line. environment: added to ours.
+    scratch: where the child's temporary files go, as what is killed leaves them; one that is removed if not given.
     Raises Cancelled within a second after `cancel` is set; the child and all it started are gone then.
     """
     words = b"" if request is None else json.dumps(request).encode() + b"\n"
-    process = subprocess.Popen(
-        [str(word) for word in command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-        start_new_session=True,
-    )
+    own = tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) if scratch is None else None
+    with own or contextlib.nullcontext(scratch) as folder:
+        variables = {"PYTHONUNBUFFERED": "1", **dict.fromkeys(_TEMPORARY, str(folder)), **(environment or {})}
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env={**os.environ, **variables},
+            start_new_session=True,
+        )
+        return _follow(process, words, listener, cancel, starting, decode, decode_stderr)
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    words: bytes,
+    listener: Listener,
+    cancel: threading.Event,
+    starting: str,
+    decode: Decode,
+    decode_stderr: Decode,
+) -> Ended:
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threads = {
         process.stdin: threading.Thread(target=_write, args=(process.stdin, words), daemon=True),

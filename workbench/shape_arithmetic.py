@@ -18,26 +18,29 @@ _SIZES_FIRST = {"ConstantOfShape", "Range"}
 """Other operators take data first, then sizes."""
 
 
-def fold_shape_arithmetic(proto: ModelProto, known: Mapping[str, ValueInfoProto]) -> bool:
-    """Put such integers into the graph as constants. known: what inference found, by tensor; every node has a name of
-    its own. Returns whether there was one, and so whether inferring again may tell more."""
-    producers = {name: node for node in proto.graph.node for name in node.output if name}
+def fold_shape_arithmetic(proto: ModelProto, known: Mapping[str, ValueInfoProto], start: int, end: int) -> int | None:
+    """Put the integers that the nodes from `start` to before `end` read into the graph as constants.
+
+    known: what inference found, by tensor; every node has a name of its own. Returns the index of the first node that
+    reads one, from which on inferring again may tell more; None if there was none.
+    """
+    producers = {name: node for node in proto.graph.node[:end] for name in node.output if name}
     constants = {item.name: item for item in proto.graph.initializer if math.prod(item.dims) <= LARGE}
     wanted: dict[str, set[str]] = {}
-    for node in proto.graph.node:
+    readers: dict[str, int] = {}
+    for index, node in enumerate(proto.graph.node[start:end], start):
         if full_shape(known.get(node.output[0])) is None:
             for name in node.input if node.op_type in _SIZES_FIRST else node.input[1:]:
                 if name in producers and producers[name].op_type != "Constant" and _is_integer(known.get(name)):
                     needed = _needed(name, producers, constants, known)
                     if needed is not None:
                         wanted[name] = needed
-    if not wanted:
-        return False
-    values = _compute(proto, wanted, constants, known)
+                        readers.setdefault(name, index)
+    values = _compute(proto, wanted, constants, known) if wanted else {}
     for name, value in values.items():
         node = producers[name]
         node.CopyFrom(onnx.helper.make_node("Constant", [], [name], name=node.name, value=value))
-    return bool(values)
+    return min((readers[name] for name in values), default=None)
 
 
 def _needed(

@@ -55,11 +55,12 @@ def profile_code(model: Model, profile: OptimizationProfile) -> str:
     return "\n".join(lines)
 
 
-def inspect_line(model: Model) -> str:
-    """One line for a POSIX shell that shows the same dimensions."""
+def inspect_line(model: Model, profile: OptimizationProfile) -> str:
+    """One line for a POSIX shell that shows the same dimensions, and every tensor at the profile's opt."""
     words = ["workbench", "inspect", _shown(model.path)]
     for change in model.edits:
         words += ["--dim", change]
+    words += [f"--shapes={text}" for text in format_shapes(profile)]
     return shlex.join(words)
 
 

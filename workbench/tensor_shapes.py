@@ -13,11 +13,11 @@ import onnx
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
 from workbench.activation_memory import peak_bytes
-from workbench.model import Model, operator, tensors
+from workbench.model import Model, graphs, operator, subgraphs, tensors
 from workbench.shape_arithmetic import LARGE, fold_shape_arithmetic, full_shape
 from workbench.types import Dim, Shape
 
-_ROUNDS = 500
+_WINDOW = 256
 _ERROR = re.compile(r"\(op_type:(?P<op_type>.*?), node name: (?P<node>.*?)\): (?:\[\w+\] ?)*(?P<reason>.*)")
 _FOLLOWS = "expected to have type but instead is null"
 _CONTENT = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
@@ -36,17 +36,18 @@ class TensorShape:
 
     @property
     def bytes(self) -> int | None:
-        """None while a dimension is open."""
-        if self.shape is None or not all(isinstance(dim, int) for dim in self.shape):
+        """None while a dimension is open, and for types whose size is not known here, such as strings."""
+        if self.shape is None or not all(isinstance(dim, int) for dim in self.shape) or self.dtype not in _BITS:
             return None
-        return math.prod(dim for dim in self.shape if isinstance(dim, int)) * _ITEM_BYTES.get(self.dtype, 0)
+        return math.ceil(math.prod(dim for dim in self.shape if isinstance(dim, int)) * _BITS[self.dtype] / 8)
 
 
-_ITEM_BYTES = {
-    **dict.fromkeys(("bool", "int8", "uint8", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"), 1),
-    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 2),
-    **dict.fromkeys(("int32", "uint32", "float32"), 4),
-    **dict.fromkeys(("int64", "uint64", "float64"), 8),
+_BITS = {
+    **dict.fromkeys(("int4", "uint4", "float4_e2m1fn"), 4),
+    **dict.fromkeys(("bool", "int8", "uint8", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"), 8),
+    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 16),
+    **dict.fromkeys(("int32", "uint32", "float32"), 32),
+    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 64),
 }
 
 
@@ -130,15 +131,25 @@ class ShapeInference:
         return self._infer(self._skeleton)
 
     def _infer(self, proto: ModelProto) -> TensorShapes:
-        known: dict[str, ValueInfoProto] = {}
-        conflicts: tuple[ShapeConflict, ...] = ()
-        for _ in range(_ROUNDS):
-            inferred, conflicts = _infer_once(proto)
+        """The whole graph at once, as a rule; from the first node on that reads computed sizes, window by window."""
+        known = dict(self._weights)
+        told: dict[str, ShapeConflict] = {}
+        count = len(proto.graph.node)
+        start, end = 0, count
+        while True:
+            inferred, found = _infer_once(proto if start == 0 and end == count else _window(proto, known, start, end))
             values = (*inferred.graph.output, *inferred.graph.value_info, *inferred.graph.input)
-            known = {**self._weights, **{value.name: value for value in values}}
-            if not fold_shape_arithmetic(proto, known):
+            known.update(
+                (value.name, value) for value in values if _sizes_told(value) >= _sizes_told(known.get(value.name))
+            )
+            told = {key: item for key, item in told.items() if _index(key) < start}
+            told |= {item.node: item for item in found}
+            again = fold_shape_arithmetic(proto, known, start, end)
+            if again is None and end == count:
                 break
-        told = {item.node: item for item in (*conflicts, *_unnoticed(proto.graph.node, known))}
+            start = end if again is None else again
+            end = min(start + _WINDOW, count)
+        told |= {item.node: item for item in _unnoticed(proto.graph.node, known)}
         conflicts = tuple(
             replace(told[key], node=node.name, reason=_with_shapes(told[key].reason, node, known))
             for index, node in enumerate(self.model.nodes)
@@ -167,6 +178,36 @@ def _skeleton(model: Model) -> ModelProto:
 
 def _key(index: int) -> str:
     return f"#{index}"
+
+
+def _index(key: str) -> int:
+    return int(key[1:])
+
+
+def _sizes_told(value: ValueInfoProto | None) -> int:
+    """How much is known of a shape: -1 for nothing, else its rank and its sizes; a window sees less than the whole."""
+    if value is None or not value.type.tensor_type.HasField("shape"):
+        return -1
+    dims = value.type.tensor_type.shape.dim
+    return len(dims) + sum(dim.HasField("dim_value") for dim in dims)
+
+
+def _window(proto: ModelProto, known: Mapping[str, ValueInfoProto], start: int, end: int) -> ModelProto:
+    """Some nodes as a graph of their own; what is known of the tensors that they read goes in."""
+    window = ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
+    window.graph.name = "window"
+    nodes = proto.graph.node[start:end]
+    made = {name for node in nodes for name in node.output}
+    bodies = [graph for node in nodes for inner in subgraphs(node) for graph in graphs(inner)]
+    read = {name for node in (*nodes, *(node for graph in bodies for node in graph.node)) for name in node.input} - made
+    window.graph.initializer.extend(item for item in proto.graph.initializer if item.name in read)
+    earlier = (node for node in proto.graph.node[:start] if node.op_type == "Constant" and node.output[0] in read)
+    constants = {node.output[0]: node for node in earlier}
+    window.graph.node.extend((*constants.values(), *nodes))
+    window.graph.input.extend(known[name] for name in sorted(read - constants.keys()) if name in known)
+    window.graph.value_info.extend(item for item in proto.graph.value_info if item.name in made)
+    window.graph.output.extend(item for item in proto.graph.output if item.name in made)
+    return window
 
 
 def _infer_once(proto: ModelProto) -> tuple[ModelProto, tuple[ShapeConflict, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from workbench.errors import Cancelled, ExportError
-from workbench.export.converters.calling import PADDLE_ADAPTER, Order, Trials, export_from
+from workbench.export.calling import PADDLE_ADAPTER, Order, Trials, export_from
 from workbench.export.environments import Made
 from workbench.export.from_paddle import explain, export_paddle
 from workbench.types import LogLine, Progress, ignore
@@ -186,7 +186,7 @@ def test_an_invalid_model_of_a_converter_that_ends_well_is_refused(
 
 
 def test_shapes_that_paddle_itself_refuses_are_told(ocr_models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"Paddle 2 itself does not answer on the shapes .* Give shapes="):
+    with pytest.raises(ExportError, match=r"Paddle 2 itself does not answer on x 1x3x33x33: .* Give shapes="):
         export_paddle(
             ocr_models / "ch_PP-OCRv4_det_infer", output=tmp_path / "out" / "x.onnx", shapes=[{"x": (1, 3, 33, 33)}]
         )

@@ -36,8 +36,10 @@ def test_zeros_are_compared_without_dividing_by_them() -> None:
     assert difference([0, 0], [0, 2]) == Difference("y", 2.0, float("inf"), 0.0, None)
 
 
-def test_empty_outputs_are_equal() -> None:
+def test_empty_outputs_are_equal_and_have_no_agreement(recwarn: pytest.WarningsRecorder) -> None:
     assert difference([], []).max_abs == 0.0
+    assert difference(np.ones((0, 3)), np.ones((0, 3))) == Difference("y", 0.0, 0.0, 1.0, None)
+    assert not recwarn.list
 
 
 def test_differences_are_taken_in_double_precision() -> None:

@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import Cancelled, ConfigError, ExportError
-from workbench.export import environments
-from workbench.export.converters import installing
-from workbench.export.converters.installing import PipLines
-from workbench.export.converters.interpreters import Interpreter, find_interpreter, probe, python_in
+from workbench.export import environments, installing
 from workbench.export.environments import ENVIRONMENTS, Environment, Made
+from workbench.export.installing import PipLines
+from workbench.export.interpreters import Interpreter, find_interpreter, probe, python_in
 from workbench.types import LogLine, Progress, ignore
 
 HERE = (sys.version_info[0], sys.version_info[1])

@@ -345,3 +345,13 @@ def test_the_dimension_table_takes_a_model_or_its_path(given: object) -> None:
     html = DimensionTable(given).value  # type: ignore[arg-type]
     assert "one name for two dimensions" in html
     assert "fixed by Conv <code>Conv@0</code>: it takes 3 channels, not 6" in html
+
+
+def test_a_model_that_was_exported_again_and_froze_what_was_opened_is_refused_with_the_node(tmp_path: Path) -> None:
+    state = ExplorerState()
+    state.take(network(tmp_path, FOLD, to=ints(-1, 64), w=floats(64, 3)))
+    state.change("x:0=batch")
+    assert state.model is not None and not state.mistake
+    network(tmp_path, FOLD.replace("[dot]", "[dot] "), to=ints(1, 64), w=floats(64, 3))
+    state.read_again_if_changed()
+    assert state.model is None and "cannot be opened" in state.model_error and "Reshape fold" in state.model_error

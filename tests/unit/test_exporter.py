@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 import shlex
@@ -24,9 +25,10 @@ from test_render import EVIL, read
 
 from workbench.accuracy import Difference
 from workbench.cli import _parser
-from workbench.errors import Cancelled, ExportError
+from workbench.errors import Cancelled, ExportError, FeedError
 from workbench.export.environments import PADDLE_2, TENSORFLOW
-from workbench.export.exported import Exported, Parity
+from workbench.export.exported import Exported
+from workbench.export.parity import Parity
 from workbench.export.sources import parse_open_dims
 from workbench.model import load_model
 from workbench.types import LogLine, Progress
@@ -404,6 +406,16 @@ def test_a_card_is_its_export_in_html_and_in_text(tmp_path: Path) -> None:
     assert "data-parity='1'" in card.value
 
 
+def test_a_card_says_agrees_only_where_that_was_judged(tmp_path: Path) -> None:
+    judged = evil_export(tmp_path / "net.onnx")
+    share = (Parity({"x": (1, 4)}, (Difference("y", 0.5, 0.2, 0.97, 0.988),)),)
+    stated = dataclasses.replace(judged, most_relative=None)
+    counted = dataclasses.replace(stated, parity=share)
+    cards = [render_export.export_card(item) for item in (judged, stated, counted)]
+    verdicts = [re.findall("<em>(.*?)</em>", card)[-1] for card in cards]
+    assert verdicts == ["agrees", "compared, not judged", "98.8 % agree"]
+
+
 def test_pictures_are_small_inside_the_page_and_have_their_captions() -> None:
     paths = [DATA / "pictures" / "chelsea.jpg", str(DATA / "pictures" / "coffee.jpg")]
     shown_ = Pictures(paths, ["a cat", EVIL])
@@ -440,7 +452,7 @@ class _Attributes(HTMLParser):
 
 
 def test_pictures_need_files_and_a_caption_each(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(FeedError, match=r"nowhere.jpg: cannot be shown as a picture \(No such file"):
         Pictures([tmp_path / "nowhere.jpg"], ["nothing"])
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(FeedError, match="1 pictures and 0 captions"):
         Pictures([DATA / "pictures" / "chelsea.jpg"], [])

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,12 +22,13 @@ from hypothesis import strategies as st
 from models import parse
 
 from workbench.errors import Cancelled, ConfigError, ExportError, ShapeError
-from workbench.export.converters import child, shapes
-from workbench.export.converters.calling import Order, Trials, export_from
-from workbench.export.converters.paddle_weights import check_whole
+from workbench.export import shapes
+from workbench.export.calling import Order, Trials, export_from
+from workbench.export.converters import child
 from workbench.export.environments import PADDLE_2, PADDLE_3, Made
 from workbench.export.exported import Exported
 from workbench.export.from_paddle import explain, export_paddle, find_paddle_model
+from workbench.export.paddle_weights import check_whole
 from workbench.types import Feeds, Listener, LogLine, Progress, Shape, TensorSpec, ignore
 
 # ---- files
@@ -204,7 +206,7 @@ def predictor(source, tell):
 WRITE = "open(output, 'wb').write(open(source['file'], 'rb').read())"
 NET = "(float[unk_1, 3, unk_2, unk_3] x) => (float[a, 3, b, c] y) { [relu] y = Relu(x) }"
 FAILING = [
-    ("os.abort()", r"the converter crashed \(SIGABRT\)"),
+    ("os.abort()", r"the process crashed \(SIGABRT\) inside native code"),
     ("print('out of luck', file=sys.stderr); os._exit(0)", r"ended early \(exit status 0\)\..*out of luck"),
     ("raise ValueError('first line\\nthe reason')", r"the conversion failed: first line the reason"),
     ("import absent_module", r"No module named 'absent_module'. The Paddle 2 environment in .* seems damaged"),
@@ -225,6 +227,7 @@ def export(
     predict: str = "return {'y': np.maximum(x, 0)}",
     shapes: list[dict[str, Shape]] | None = None,
     feeds: list[Feeds] | None = None,
+    opset: int = 17,
     listener: Listener = ignore,
     cancel: threading.Event | None = None,
 ) -> Exported:
@@ -235,7 +238,7 @@ def export(
     order = Order(tmp_path / "source.file", adapter, {"file": str(model)}, lambda log: "")
     here = Made(PADDLE_2, Path(sys.prefix), (3, 11), (), 0, 0.0)
     trials = Trials(shapes, feeds)
-    return export_from(order, here, tmp_path / "out" / "out.onnx", 17, trials, listener, cancel or threading.Event())
+    return export_from(order, here, tmp_path / "out" / "out.onnx", opset, trials, listener, cancel or threading.Event())
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -319,9 +322,48 @@ def test_a_lost_output_is_noticed(tmp_path: Path) -> None:
         export(tmp_path, predict="return {'a': x, 'b': x}")
 
 
-def test_the_users_shapes_are_tried(tmp_path: Path) -> None:
+def test_the_users_shapes_are_tried_and_another_where_they_are_one(tmp_path: Path) -> None:
+    done = export(tmp_path, shapes=[{"x": (5, 3, 7, 9)}, {"x": (4, 3, 8, 8)}])
+    assert [dict(parity.shapes) for parity in done.parity] == [{"x": (5, 3, 7, 9)}, {"x": (4, 3, 8, 8)}]
     done = export(tmp_path, shapes=[{"x": (5, 3, 7, 9)}])
-    assert [dict(parity.shapes) for parity in done.parity] == [{"x": (5, 3, 7, 9)}]
+    assert [dict(parity.shapes) for parity in done.parity] == [{"x": (5, 3, 7, 9)}, {"x": (2, 3, 160, 96)}]
+    done = export(tmp_path, shapes=[{"x": (5, 3, 7, 9)}, {"x": (5, 3, 8, 9)}])
+    assert done.parity[2].shapes == {"x": (2, 3, 7, 96)}
+    with pytest.raises(ShapeError, match="no set of shapes is given"):
+        export(tmp_path, shapes=[])
+
+
+FROZEN = """(float[n, 3, h, w] x) => (float[n, 3, h, w] y) {
+    four = Constant <value = float {4.0}> () sum = ReduceSum <keepdims = 1> (x) mean = Div(sum, four)
+    size = Shape(x) y = Expand(mean, size) }"""
+MEAN = "return {'y': np.broadcast_to(x.sum(keepdims=True) / x.shape[0], x.shape).copy()}"
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_one_size_of_the_users_does_not_prove_a_dimension_open(rows: int, tmp_path: Path) -> None:
+    """The graph divides by four, which is right for four rows."""
+    x = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
+    given: dict[str, Any] = {"shapes": [{"x": x.shape}]} if rows == 4 else {"feeds": [{"x": x}, {"x": x + 1}]}
+    with pytest.raises(ExportError, match=r"output y differs from the framework's by .* on x 2x3x160x96"):
+        export(tmp_path, net=FROZEN, predict=MEAN, **given)
+    assert left(tmp_path) == []
+
+
+def test_a_dimension_at_which_the_framework_runs_at_one_size_only_is_not_called_open(tmp_path: Path) -> None:
+    predict = "assert x.shape[2:] == (8, 8), 'eight by eight'\nreturn {'y': np.maximum(x, 0)}"
+    done = export(tmp_path, shapes=[{"x": (1, 3, 8, 8)}, {"x": (2, 3, 8, 8)}], predict=predict)
+    assert done.model.inputs[0].shape == ("batch", 3, 8, 8)
+    (note,) = (note for note in done.notes if note.startswith("height is fixed"))
+    assert note == (
+        "height is fixed at the one size it was tried at: Paddle 2 itself does not run on x 1x3x160x96 "
+        "(eight by eight); give shapes=[..., ...] with two sizes that it takes, and it stays open."
+    )
+    assert any(note.startswith("width is fixed") for note in done.notes)
+
+
+def test_an_output_size_that_the_converter_froze_is_open_where_it_varies(tmp_path: Path) -> None:
+    done = export(tmp_path, net=NET.replace("float[a, 3, b, c] y", "float[1, 3, 128, 160] y"))
+    assert done.model.outputs[0].shape == ("batch", 3, "height", "width")
 
 
 @pytest.mark.parametrize("wrong", [{"x": (5, 4, 7, 9)}, {"x": (5, 3, 7)}, {"y": (1,)}, {"x": (0, 3, 7, 9)}])
@@ -337,9 +379,45 @@ def test_the_users_own_inputs_are_compared_on_whole_and_by_halves(tmp_path: Path
     assert [dict(parity.shapes) for parity in done.parity] == [{"x": (6, 3, 8, 8)}, {"x": (3, 3, 8, 8)}]
 
 
-def test_feeds_without_an_input_are_refused(tmp_path: Path) -> None:
+def test_feeds_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"input x: .* is missing among the feeds"):
         export(tmp_path, feeds=[{}])
+    with pytest.raises(ShapeError, match="the shape scalar does not fit the input x"):
+        export(tmp_path, feeds=[{"x": np.array(3.0, np.float32)}])
+
+
+def test_an_output_that_says_nothing_is_noted_and_refused_where_it_is_the_only_one(tmp_path: Path) -> None:
+    net = NET.replace("y) {", "y, float[m] rare) {").replace(
+        "Relu(x)", "Relu(x) none = Shape <start = 0, end = 0> (x) rare = Cast <to = 1> (none)"
+    )
+    predict = "return {'y': np.maximum(x, 0), 'rare': np.zeros(0, np.float32)}"
+    done = export(tmp_path, net=net, predict=predict)
+    assert any(
+        note.startswith("output rare was empty on every trial: compare it on real inputs") for note in done.notes
+    )
+    silent = "(float[n, 3] x) => (float[n, 3] y) { y = Sub(x, x) }"
+    with pytest.raises(ExportError, match=r"the export is not proven: output y was zero on every trial: .*feeds="):
+        export(tmp_path, net=silent, predict="return {'y': x - x}")
+
+
+def test_an_input_that_the_converter_left_out_and_strings_are_said(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExportError, match=r"asks for the input mask, which the converter left out .*Save the model"
+    ) as it:
+        export(tmp_path, predict="return {'y': x * feeds['mask']}")
+    assert "shapes=" not in str(it.value)
+    with pytest.raises(ExportError, match=r"output y holds strings, which engines do not give"):
+        export(tmp_path, predict="return {'y': np.array([b'a'], object)}")
+
+
+@pytest.mark.parametrize(("asked", "older"), [(17, None), (9, ""), (18, "")])
+def test_another_opset_than_the_one_asked_for_is_noted(asked: int, older: str | None, tmp_path: Path) -> None:
+    done = export(tmp_path, opset=asked)
+    told = [note for note in done.notes if note.startswith("opset")]
+    assert [note.partition(":")[0] for note in told] == ([] if older is None else [f"opset 17 instead of {asked}"])
+    newer = f"{WRITE}; m = onnx.load(output); m.opset_import[0].version = 18; onnx.save(m, output)"
+    (note,) = (note for note in export(tmp_path, convert=newer).notes if note.startswith("opset"))
+    assert note.startswith("opset 18 instead of 17") and "TensorRT 8.6 reads up to 17" in note
 
 
 def test_cancelling_stops_the_converter_within_a_second_and_leaves_nothing(tmp_path: Path) -> None:
@@ -371,6 +449,9 @@ def test_a_quantized_model_is_compared_by_agreement_only(tmp_path: Path) -> None
     assert done.parity[0].relative > 1e-2 and done.parity[0].argmax_agreement is not None
     assert [dict(parity.shapes)["x"][0] for parity in done.parity] == [24, 32]
     assert any("quantized" in note for note in done.notes)
+    assert done.most_relative is None and done.verdict.endswith("% agree")
+    with pytest.raises(ExportError, match="output y has little to do with the framework's"):
+        export(tmp_path, net=net, predict="return {'y': -x}")
 
 
 # ---- what it is compared on
@@ -387,6 +468,18 @@ def test_inputs_are_made_up_until_the_answers_tell_something() -> None:
     given = {"inputs": [{"name": "x", "dtype": "float32", "shape": [1, 3, 64, 64]}]}
     _, outputs = child._answer(detector, given, 0)
     assert outputs["y"].max() == 1 and len(seen) == 2 and seen[0] >= 0
+
+
+def test_an_empty_output_tells_nothing() -> None:
+    """A detector's boxes: none in noise, whatever else it answers."""
+    calls: list[int] = []
+
+    def detector(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        calls.append(1)
+        return {"boxes": np.ones((len(calls) // 3, 4), np.float32), "map": np.ones(5, np.float32)}
+
+    _, outputs = child._answer(detector, {"inputs": [{"name": "x", "dtype": "float32", "shape": [2, 2]}]}, 0)
+    assert outputs["boxes"].shape == (1, 4) and len(calls) == 3
 
 
 def test_a_framework_that_says_nothing_is_not_asked_for_ever() -> None:

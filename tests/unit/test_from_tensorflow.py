@@ -8,6 +8,7 @@ import pytest
 
 from workbench.errors import ConfigError, ExportError
 from workbench.export.from_tensorflow import explain, export_tensorflow, kind_of
+from workbench.types import LogLine, Progress
 
 
 def write(*paths: Path) -> None:
@@ -66,8 +67,11 @@ def test_names_that_do_not_apply_are_refused(tmp_path: Path) -> None:
 
 def test_an_export_without_its_environment_asks(tmp_path: Path) -> None:
     write(tmp_path / "net.keras")
+    heard: list[Progress | LogLine] = []
     with pytest.raises(ConfigError, match=r"needs the TensorFlow environment .*make_environment=True"):
-        export_tensorflow(tmp_path / "net.keras")
+        export_tensorflow(tmp_path / "net.keras", listener=heard.append)
+    said = "net.keras: a graph of TensorFlow's can write files as it runs; open only what you trust."
+    assert heard == [LogLine("warning", said)]
 
 
 @pytest.mark.parametrize(

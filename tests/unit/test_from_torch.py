@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +26,18 @@ if os.environ.get("WORKBENCH_TEST_TORCH") == "0":
 
 import torch
 import torch.nn.functional as F
+from models import parse
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ExportError, ShapeError
-from workbench.export.exported import Exported
-from workbench.export.pytorch.exporting import export_torch, save
+from workbench.export.exported import Exported, write_model
+from workbench.export.pytorch import dims
+from workbench.export.pytorch.exporting import export_torch
+from workbench.export.pytorch.pt2 import code_in_pt2
 from workbench.export.pytorch.source import load_torch
 from workbench.model import load_model
 from workbench.reference import Reference
-from workbench.types import LogLine, Progress
+from workbench.types import LogLine, Progress, TensorSpec
 
 BATCH = {"x": {0: "batch"}}
 BOTH = pytest.mark.parametrize("exporter", ["dynamo", "classic"])
@@ -165,6 +174,98 @@ def test_the_users_shapes_are_compared_in_place_of_those(tmp_path: Path) -> None
     assert [parity.shapes["x"][0] for parity in exported.parity] == [2, 9]
 
 
+class Quarters(nn.Module):
+    """Right at the example's batch of 4 only, once exported."""
+
+    def forward(self, x: Tensor) -> Any:
+        return x.sum(0, keepdim=True).expand(x.shape[0], -1) / int(x.shape[0])
+
+
+FOUR = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"shapes": [{"x": (4, 8)}]},
+        {"shapes": [{}]},
+        {"feeds": [{"x": FOUR.numpy() + 1}]},
+        {"feeds": [{"x": FOUR + 1}], "shapes": [{"x": (4, 8)}]},
+    ],
+)
+def test_the_examples_own_sizes_do_not_prove_a_dimension_open(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="batch shall be open, but the classic exporter froze a size"):
+        export_torch(Quarters(), FOUR, open_dims=BATCH, exporter="classic", output=tmp_path / "q.onnx", **given)
+    exported = export_torch(Twice(), FOUR, open_dims=BATCH, exporter="classic", output=tmp_path / "t.onnx", **given)
+    assert len({parity.shapes["x"][0] for parity in exported.parity}) == 2
+
+
+def test_a_dimension_that_the_users_sizes_leave_alone_is_tried_at_another(tmp_path: Path) -> None:
+    open_dims = {"x": {0: "batch", 2: "height", 3: "width"}}
+    exported = export_torch(
+        Twice(), PICTURES, open_dims=open_dims, shapes=[{"x": (5, 3, 16, 24)}], exporter="classic",
+        output=tmp_path / "t.onnx",
+    )  # fmt: skip
+    tried = [parity.shapes["x"] for parity in exported.parity]
+    assert tried[:2] == [(2, 3, 16, 16), (5, 3, 16, 24)] and len(tried) == 3
+    assert tried[2][2] != 16 and (tried[2][0], tried[2][3]) == (2, 16)
+
+
+def test_the_users_arrays_are_compared_in_the_examples_types(tmp_path: Path) -> None:
+    class Past(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"y": x + 1, "rare": torch.where(x > 2, x, 0)}
+
+    call = {"open_dims": BATCH, "exporter": "classic", "output": tmp_path / "past.onnx"}
+    note = "output rare was zero on every trial: compare it on real inputs with feeds=[{input: array}]"
+    assert note in export_torch(Past(), PICTURES, **call).notes
+    exported = export_torch(Past(), PICTURES, feeds=[{"x": np.full((5, 3, 16, 16), 3.0)}], **call)
+    assert [parity.shapes["x"][0] for parity in exported.parity] == [2, 5]
+    assert not any("zero" in note for note in exported.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"shapes": []}, "shapes: no set of shapes is given; leave it out"),
+        ({"feeds": [{}]}, "feeds: input x is missing"),
+        ({"feeds": [{"x": FOUR, "z": FOUR}]}, "feeds: there is no input 'z'; the inputs are x"),
+        ({"feeds": [{"x": FOUR[0]}]}, "feeds: 8 does not fit x: float32.batch, 8., which has 2 dimensions"),
+    ],
+)
+def test_feeds_and_shapes_that_are_none_are_refused_in_words(given: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=words):
+        export_torch(Twice(), FOUR, open_dims=BATCH, output=tmp_path / "t.onnx", **given)
+
+
+@BOTH
+def test_a_module_whose_outputs_say_nothing_is_refused(exporter: str, tmp_path: Path) -> None:
+    class Silent(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return torch.relu(x - 9)
+
+    with pytest.raises(ExportError, match=r"Silent: the export is not proven: output output was zero on every trial"):
+        export_torch(Silent(), PICTURES, open_dims=BATCH, exporter=exporter, output=tmp_path / "silent.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_in_bfloat16_is_said_to_be_one(tmp_path: Path) -> None:
+    class Half(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"y": x.to(torch.bfloat16)}
+
+    with pytest.raises(ExportError, match=r"output y of the module is bfloat16, .* return it as y\.float\(\)"):
+        export_torch(Half(), PICTURES, output=tmp_path / "half.onnx")
+
+
+def test_a_size_of_an_output_that_varies_is_open_whatever_the_exporter_says() -> None:
+    proto = parse("(float[workbench_input_0, 4] x) => (float[2, 4] y) { y = Relu(x) }")
+    seen = [({"batch": size}, {"y": np.ones((size, 4), np.float32)}) for size in (2, 3)]
+    dims.set_dims(proto, [TensorSpec("x", "float32", ("batch", 4))], seen)
+    (batch, columns) = proto.graph.output[0].type.tensor_type.shape.dim
+    assert (batch.dim_param, batch.dim_value, columns.dim_value) == ("batch", 0, 4)
+
+
 def test_without_open_dimensions_everything_is_fixed(tmp_path: Path) -> None:
     exported = export_torch(Twice(), PICTURES, output=tmp_path / "twice.onnx")
     assert specs(exported) == ["x: float32[2, 3, 16, 16]", "output: float32[2, 3, 16, 16]"]
@@ -249,9 +350,10 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_weights_of_a_large_model_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
     proto = export_torch(nn.Linear(64, 64), torch.rand(1, 64), output=tmp_path / "linear.onnx").model.proto
-    save(proto, tmp_path / "large.onnx", large_bytes=1000)
+    write_model(proto, tmp_path / "large.onnx", large_bytes=1000)
     model = load_model(tmp_path / "large.onnx")
-    assert [path.name for path in model.external_files] == ["large.onnx.data"]
+    (data,) = model.external_files
+    assert re.fullmatch(r"large\.onnx\.[0-9a-f]{8}\.data", data.name)
     assert (tmp_path / "large.onnx").stat().st_size < 5000
 
 
@@ -474,6 +576,7 @@ def test_outputs_that_are_no_tensors_are_refused(value: Any, words: str, tmp_pat
         ({"open_dims": {"x": {4: "batch"}}}, "input x has 4 dimensions; 4 is not one"),
         ({"open_dims": {"x": {0: ""}}}, "needs a name such as 'batch'"),
         ({"open_dims": {"x": {0: "n", 1: "n"}}}, "'n' is 2 in x axis 0 and 3 in x axis 1"),
+        ({"open_dims": {"x": {-4: "a", 0: "b"}}}, "axis 0 of input x is called 'a' and 'b': name it once"),
         ({"exporter": "tracing"}, "no exporter 'tracing'; choose one of dynamo, classic"),
         ({"input_names": ["a", "b"]}, "give 1 different names, one for each of x"),
         ({"output_names": ["a", "b"]}, "give 1 names, different from each other and from the inputs"),
@@ -579,6 +682,19 @@ def test_a_function_in_a_file_or_module_gives_module_example_and_open_dimensions
     assert str(net.parent) not in sys.path
 
 
+def test_a_function_imports_from_its_own_folder_while_it_runs(net: Path) -> None:
+    (net.parent / "layers_of_net.py").write_text("from torch.nn import Linear as Net\n")
+    net.write_text(NET + "def late():\n    from layers_of_net import Net\n    return Net(4, 2), torch.rand(1, 4)\n")
+    assert isinstance(load_torch(f"{net}:late").module, nn.Linear)
+    assert str(net.parent) not in sys.path
+
+
+def test_a_function_may_change_the_path_of_imports(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    net.write_text(f"import sys\nsys.path.remove({str(net.parent)!r})\n" + NET)
+    assert isinstance(load_torch(f"{net}:make").module, nn.Linear)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
@@ -599,10 +715,133 @@ def test_a_pt2_file_brings_its_example_and_open_dimensions_and_a_warning(tmp_pat
     program = torch.export.export(Small().eval(), (PICTURES,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     torch.export.save(program, tmp_path / "small.pt2")
     source = load_torch(str(tmp_path / "small.pt2"), listener=heard.append)
-    assert "pickle" in heard[0].text and heard[0].severity == "warning"
+    assert "open only what you trust" in heard[0].text and heard[0].severity == "warning"
     assert source.open_dims == {"x": {0: "batch"}}
     exported = export_torch(source.module, source.example, open_dims=source.open_dims, output=tmp_path / "small.onnx")
     assert specs(exported) == ["x: float32[batch, 3, 16, 16]", "output: float32[batch, 5]"]
+
+
+class Sizes(torch.nn.Module):
+    """Sizes and guards of many kinds, none of which is code."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        wide = torch.nn.functional.interpolate(x[None], scale_factor=1.7)[0]
+        return wide, x.reshape(x.shape[0] * x.shape[1] // 2, -1), x[:, :, : x.shape[2] // 3], torch.nonzero(x > 0)
+
+
+class Runs:
+    def __init__(self, path: Path) -> None:
+        self.command = f"touch {path}"
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+@pytest.fixture(scope="session")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sizes") / "sizes.pt2"
+    auto = torch.export.Dim.AUTO
+    program = torch.export.export(Sizes(), (torch.rand(2, 4, 9),), dynamic_shapes={"x": {0: auto, 1: auto, 2: auto}})
+    torch.export.save(program, path)
+    return path
+
+
+def changed(source: Path, path: Path, change: Callable[[str, bytes], bytes]) -> str:
+    """A copy of a .pt2 file, each member by its name without the folder."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name.partition("/")[2], old.read(name)))
+    return str(path)
+
+
+def saved(value: Any) -> bytes:
+    torch.save(value, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+def in_sizes(old: str, new: str) -> Callable[[str, bytes, Path], bytes]:
+    def change(name: str, data: bytes, sign: Path) -> bytes:
+        return data.replace(old.encode(), new.replace("SIGN", str(sign)).encode()) if "models/" in name else data
+
+    return change
+
+
+def in_example(name: str, data: bytes, sign: Path) -> bytes:
+    return saved(((Runs(sign),), {})) if name.endswith(".pt") else data
+
+
+SYMBOL = "Symbol('s77', positive=True, integer=True)"
+SYSTEM = "__import__('os').system('touch SIGN')"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (in_example, r"a pickled (os|posix|nt)\.system"),
+        (in_sizes(SYMBOL, f"{SYSTEM} or {SYMBOL}"), "a size that is code"),
+        (in_sizes('"guards_code": [', f'"guards_code": ["{SYSTEM} == 0", '), "a guard that is code"),
+        (in_sizes('{"name": "x"}', "{\"name\": \"x=open('SIGN','w')\"}"), "a name that is code"),
+    ],
+    ids=["example", "size", "guard", "name"],
+)
+def test_code_in_a_pt2_file_is_refused_before_it_runs(
+    sizes: Path, tmp_path: Path, change: Callable[[str, bytes, Path], bytes], what: str
+) -> None:
+    sign = tmp_path / "sign"
+    path = changed(sizes, tmp_path / "evil.pt2", lambda name, data: change(name, data, sign))
+    with pytest.raises(ExportError, match=rf"it holds {what}.*runs code of whoever wrote it.*trust=True, or --trust"):
+        load_torch(path)
+    assert not sign.exists()
+    with contextlib.suppress(ExportError):
+        load_torch(path, trust=True)
+    if change is in_example:
+        assert sign.exists()
+
+
+@pytest.mark.parametrize("member", ["data/weights/weight_9", "data/constants/tensor_9"])
+def test_pickled_weights_of_a_pt2_file_are_read_as_weights_only(sizes: Path, tmp_path: Path, member: str) -> None:
+    entry = {"path_name": member.rpartition("/")[2], "is_param": False, "use_pickle": True, "tensor_meta": None}
+    config = json.dumps({"config": {"w": entry}}).encode()
+    kind = "weights" if "weights" in member else "constants"
+    for value, refused in ((torch.ones(2), False), (Runs(tmp_path / "sign"), True)):
+        path = tmp_path / f"{refused}.pt2"
+        changed(sizes, path, lambda name, data: config if name.endswith(f"{kind}_config.json") else data)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(f"sizes/{member}", saved(value))
+        found = code_in_pt2(path)
+        assert found.endswith(".system") if refused else not found
+
+
+@pytest.mark.parametrize(
+    ("member", "found"),
+    [
+        ("serialized_state_dict.pt", "a pickled "),
+        ("serialized_example_inputs.pt", "a pickled "),
+        ("serialized_constants.json", "a pickled "),
+        ("net/data/weights/model.pt", "a pickled "),
+        ("net/data/constants/opaque_obj_0", "a pickled object"),
+        ("net/data/constants/custom_obj_0", "a pickled object"),
+        ("net/data/aotinductor/model/net.so", "a compiled library"),
+    ],
+)
+def test_other_layouts_of_pt2_files_are_looked_through_too(tmp_path: Path, member: str, found: str) -> None:
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+        archive.writestr("serialized_constants.pt", saved({}))
+        archive.writestr(member, saved(Runs(tmp_path / "sign")))
+    assert code_in_pt2(tmp_path / "net.pt2").startswith(found)
+    assert not (tmp_path / "sign").exists()
+
+
+def test_sizes_and_guards_of_many_kinds_are_no_code(sizes: Path) -> None:
+    assert code_in_pt2(sizes) == ""
+    assert load_torch(str(sizes)).open_dims["x"][0] == "batch"
+
+
+def test_a_damaged_pt2_file_is_an_error_in_words(sizes: Path, tmp_path: Path) -> None:
+    path = changed(sizes, tmp_path / "half.pt2", lambda name, data: data[:50] if "models/" in name else data)
+    with pytest.raises(ExportError, match="not a file of PyTorch's, or damaged"):
+        load_torch(path)
 
 
 def test_torchscript_needs_shapes_and_goes_through_the_classic_exporter(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEVELS = [
     {"errors"},
-    {"types"},
-    {"machine", "model", "profiles", "layers", "terminal", "recipe", "process", "locking", "preprocessing", "shape_arithmetic"},
+    {"types", "protobuf"},
+    {"process", "locking"},
+    {"machine", "model", "profiles", "layers", "terminal", "recipe", "preprocessing", "shape_arithmetic"},
     {"dimensions", "precision", "saving", "snippets", "reference", "activation_memory", "tensor_shapes", "blame"},
     {"backends"},
     {"engine"},

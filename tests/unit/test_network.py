@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from helpers_building import children, folders_left
 
+from workbench.backends._nvidia import read_plan_header
 from workbench.engine import read_layers, read_log, verify
 from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
 from workbench.export import described, example_models
@@ -67,6 +68,17 @@ def test_the_source_lies_beside_the_plan(store: EngineStore) -> None:
     built = build_network("relu", relu, backend="rtx", store=store)
     assert (built.engine.folder / "network.py").read_text() == inspect.getsource(relu)
     assert "network.py" in built.engine.files
+
+
+@rtx
+def test_the_plan_is_for_the_targets_asked_for_and_says_so(store: EngineStore) -> None:
+    heard: list[Progress | LogLine] = []
+    config = BuildConfig(targets=("sm89", "sm86"))
+    built = build_network("relu", relu, config=config, backend="rtx", store=store, listener=heard.append)
+    header = read_plan_header(built.engine.plan_path)
+    assert header is not None and header.targets == built.engine.config.targets == ("sm86", "sm89")
+    said = [event.text for event in heard if isinstance(event, LogLine)]
+    assert f"Plan of TensorRT-RTX {header.release} for sm86, sm89" in said
 
 
 @rtx
@@ -220,7 +232,7 @@ def test_a_crash_of_native_code_leaves_this_process_alive(store: EngineStore) ->
 
         os.abort()
 
-    with pytest.raises(BuildError, match=r"crashed .SIGABRT. inside its native code"):
+    with pytest.raises(BuildError, match=r"crashed .SIGABRT. inside native code"):
         build_network("crashing", crashing, backend="rtx", store=store)
     assert children() == []
 

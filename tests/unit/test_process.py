@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 from helpers_building import PATIENCE_S, alive, wait_until
 
-from workbench.errors import Cancelled
+from workbench._child import _told
+from workbench.build_process import error_in
+from workbench.errors import BuildError, Cancelled, RunError, ShapeError, WorkbenchError
 from workbench.process import Ended, run_process, text_line
 from workbench.types import Listener, LogLine, Progress, ignore
 
@@ -118,6 +122,22 @@ def test_folder_and_environment_are_those_asked_for(tmp_path: Path, monkeypatch:
     assert ended.answer == {"event": "done", "folder": str(tmp_path.resolve()), "said": ["ours", "more"]}
 
 
+@pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), 9)", "open('%s', 'w').close(); time.sleep(60)"])
+def test_what_a_child_leaves_among_temporary_files_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    told, code = tmp_path / "told", "import tempfile; path = tempfile.mkstemp()[1]; os.mkdir(path + '.d')\n"
+    code += f"with open({str(told)!r}, 'w') as file: file.write(path)\n"
+    if "sleep" in ending:
+        cancelled(code + ending % (tmp_path / "ready"), tmp_path / "ready")
+    else:
+        python(code + ending)
+    assert told.read_text().startswith(str(tmp_path / "temporary"))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_a_listener_that_raises_ends_the_child_too(tmp_path: Path) -> None:
     def listener(event: Progress | LogLine) -> None:
         if isinstance(event, LogLine):
@@ -217,6 +237,19 @@ def test_a_death_by_a_signal_is_told_apart(
 
 
 @pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (-9, "was killed by the system, most likely because memory ran out"),
+        (-15, "was stopped (SIGTERM)"),
+        (-11, "crashed (SIGSEGV) inside native code"),
+        (7, "ended early (exit status 7)"),
+    ],
+)
+def test_how_a_child_ended_is_said_in_words(status: int, words: str) -> None:
+    assert Ended(None, [], status).how() == words
+
+
+@pytest.mark.parametrize(
     ("status", "crash"), [(0, None), (3, None), (0xC0000005, "access violation"), (-200, "signal 200")]
 )
 def test_a_status_is_a_crash_only_where_native_code_died(status: int, crash: str | None) -> None:
@@ -235,3 +268,13 @@ def test_the_tail_is_the_last_lines_of_the_loudest_kind() -> None:
     assert tail(("error", "--- Begin node ---"), ("error", "why")) == ("why",)
     assert tail(*(("error", str(index)) for index in range(9))) == ("3", "4", "5", "6", "7", "8")
     assert tail(("error", "x" * 1000)) == ("x" * 400,)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RunError("sizes differ", node="conv1"), BuildError("refused", node="n", remedy="Try fp32."), ShapeError("no")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_crosses_from_the_child_with_all_its_parts(error: WorkbenchError) -> None:
+    back = error_in(json.loads(json.dumps(_told(error))), ())
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))

@@ -14,7 +14,7 @@ from models import FASHION_CNN, FOREIGN, LIGHT, OCR_CLS, OCR_DET, RELU, save, sa
 
 from workbench import BuildConfig, Model, build, default_profile, edit, load_model, parse_shapes
 from workbench.backends import rtx
-from workbench.backends._nvidia import read_plan_header
+from workbench.backends._nvidia import check_plan, read_plan_header
 from workbench.errors import BackendError, BuildError, ConfigError, ShapeError
 from workbench.layers import LayerInfo, covered_nodes
 from workbench.precision import converter_release
@@ -128,6 +128,18 @@ def test_what_is_no_plan_has_no_header(tmp_path: Path) -> None:
     for content in (b"", b"vtrt", b"x" * 100):
         (tmp_path / "plan").write_bytes(content)
         assert read_plan_header(tmp_path / "plan") is None
+
+
+def test_a_plan_for_other_gpus_or_another_back_end_is_refused(tmp_path: Path) -> None:
+    def plan(magic: bytes, mask: int) -> Path:
+        (tmp_path / "plan").write_bytes(magic + bytes(20) + bytes([1, 7, 1, 0]) + bytes(4) + mask.to_bytes(8, "little"))
+        return tmp_path / "plan"
+
+    assert check_plan(plan(b"vtrt", 0b110), "rtx", ("sm80",)).targets == ("sm80", "sm86")
+    assert check_plan(plan(b"ftrt", 0), "tensorrt", ()).release == "1.7.1.0"  # it does not say for what GPUs
+    for path, backend in ((plan(b"vtrt", 0b110), "tensorrt"), (plan(b"vtrt", 0b010), "rtx"), (plan(b"no", 2), "rtx")):
+        with pytest.raises(BuildError, match="the plan is not the one that was asked for"):
+            check_plan(path, backend, ("sm86",))
 
 
 def test_every_profile_has_layers_of_its_own(fashion_cnn: Model, built: Build) -> None:

@@ -82,10 +82,12 @@ def test_a_profile_without_open_dimensions_is_no_part_of_the_code(fashion_cnn: M
 def test_the_line_that_inspects_shows_the_changed_dimensions(
     awkward: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program, *arguments = shlex.split(inspect_line(awkward))
+    program, *arguments = shlex.split(inspect_line(awkward, PROFILE))
     assert program == "workbench" and main([*arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["sha256"], told["model"]) == (awkward.sha256, str(awkward.path))
+    ((name, item),) = PROFILE.ranges.items()
+    assert told["tensors"][0]["name"] == name and told["tensors"][0]["shape"] == list(item.opt)
 
 
 def test_building_anew_is_part_of_the_code(fashion_cnn: Model) -> None:

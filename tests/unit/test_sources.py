@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import threading
@@ -19,7 +20,8 @@ from workbench.accuracy import Difference, difference_from_json, difference_to_j
 from workbench.errors import Cancelled, ConfigError, ExportError
 from workbench.export.environments import PADDLE_2, PADDLE_3, TENSORFLOW, Environment
 from workbench.export.example_models import OCR_DETECTION, paddle_ocr
-from workbench.export.exported import Exported, Parity, exported_from_json, exported_to_json
+from workbench.export.exported import Exported, exported_from_json, exported_to_json
+from workbench.export.parity import Parity
 from workbench.export.sources import (
     ExportRequest,
     environment_for,
@@ -94,6 +96,15 @@ def test_what_lies_in_a_folder_tells_the_framework(tmp_path: Path, files: list[s
     touch(tmp_path / "net", *files)
     assert framework_of(str(tmp_path / "net")) == framework
     assert framework_of(f"{tmp_path / 'net'}/") == framework
+
+
+@pytest.mark.parametrize(
+    "files", [["config.json", "model.safetensors", "tokenizer.json"], ["paper.pdf"]], ids=["hugging-face", "pdf"]
+)
+def test_a_folder_with_nothing_of_paddles_is_not_called_paddle(tmp_path: Path, files: list[str]) -> None:
+    touch(tmp_path / "net", *files)
+    with pytest.raises(ConfigError, match=r"whose model is it\?"):
+        framework_of(str(tmp_path / "net"))
 
 
 def test_a_folder_whose_name_looks_like_a_function_is_a_folder(tmp_path: Path) -> None:
@@ -252,6 +263,17 @@ def test_everything_asked_for_reaches_pytorch(net: Path, home: Path) -> None:
 
 
 @NEEDS_TORCH
+def test_the_shape_given_for_torchscript_is_the_example_and_not_the_only_trial(net: Path) -> None:
+    import torch
+
+    torch.jit.script(torch.nn.Linear(4, 2)).save("net.pt")
+    request = ExportRequest("net.pt", open_dims={"input": {0: "rows"}}, shapes=({"input": (4, 4)},))
+    assert [item.shapes["input"][0] for item in export_source(request).parity] == [4, 1, 5]
+    request = dataclasses.replace(request, shapes=({"input": (4, 4)}, {"input": (7, 4)}))
+    assert [item.shapes["input"][0] for item in export_source(request).parity] == [4, 7]
+
+
+@NEEDS_TORCH
 @pytest.mark.parametrize(
     ("function", "words"),
     [
@@ -314,13 +336,13 @@ def exported(tmp_path: Path) -> Exported:
         Parity({"x": (1, 2)}, (Difference("y", 1e-7, 1e-7, 1.0, 1.0), Difference("z", 0.0, 0.0, 1.0, None))),
         Parity({"x": (4, 2), "s": ()}, (Difference("y", 2.0, math.inf, 0.0, 0.5),)),
     )
-    return Exported(model, "PyTorch 2.13.0", "torch.onnx (dynamo)", parity, ("mind the gap",), 1.23456)
+    return Exported(model, "PyTorch 2.13.0", "torch.onnx (dynamo)", parity, ("mind the gap",), 1.23456, None)
 
 
 def test_an_export_comes_back_from_json_as_it_was(exported: Exported) -> None:
     text = json.dumps(exported_to_json(exported), allow_nan=False)
     back = exported_from_json(json.loads(text))
-    assert (back.parity, back.notes) == (exported.parity, exported.notes)
+    assert (back.parity, back.notes, back.most_relative) == (exported.parity, exported.notes, None)
     assert (back.framework, back.converter) == (exported.framework, exported.converter)
     assert (back.model.path, back.model.sha256) == (exported.model.path, exported.model.sha256)
     assert back.elapsed_s == pytest.approx(exported.elapsed_s, abs=1e-3)

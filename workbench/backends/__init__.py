@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from workbench.model import Model
 from workbench.types import BuildConfig, Feeds, Listener, ModelSupport, Support, TensorSpec
 
 NAMES = ("rtx", "onnxruntime")
+NETWORK_NAMES = ("rtx",)
 
 
 class Session(Protocol):
@@ -39,8 +41,6 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """NVIDIA's back ends also have `nvidia_api() -> ModuleType`, for networks that are described layer by layer."""
-
     PLAN: str
     """The plan's file name inside an engine's folder."""
 
@@ -65,11 +65,37 @@ class Backend(Protocol):
         """Open a plan built for this resolved configuration. Raises BackendError when it cannot run on this machine."""
 
 
+Describe = Callable[[ModuleType, Any], tuple[str, ...]]
+"""describe(api, network): adds inputs, layers and outputs with NVIDIA's API; returns the layers' names."""
+
+
+class NetworkBackend(Backend, Protocol):
+    """A back end of NVIDIA's: it also builds networks that are described layer by layer."""
+
+    def resolve_network(self, config: BuildConfig) -> BuildConfig:
+        """As `resolve`, for a network that is not described yet: profiles stay as they are."""
+
+    def build_network(
+        self, describe: Describe, config: BuildConfig, folder: Path, listener: Listener
+    ) -> tuple[LayerInfo, ...]:
+        """As `build`. `listener` hears an error of the API while `describe` runs the line at fault."""
+
+
 def load(name: str) -> Backend:
     """The back end called `name`. Raises ConfigError for names that are none."""
     if name not in NAMES:
         raise ConfigError(f"there is no back end {name!r}; choose one of {', '.join(NAMES)}.")
     return cast(Backend, importlib.import_module(f"workbench.backends.{name}"))
+
+
+def load_for_networks(name: str) -> NetworkBackend:
+    """Raises ConfigError for a back end that takes ONNX only."""
+    backend = load(name)
+    if name not in NETWORK_NAMES:
+        raise ConfigError(
+            f"{name} builds from ONNX only; a described network needs one of NVIDIA's back ends, such as rtx."
+        )
+    return cast(NetworkBackend, backend)
 
 
 def available() -> dict[str, Support]:

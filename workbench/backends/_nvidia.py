@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from workbench.backends.nvidia_words import plain, remedy
 from workbench.errors import BuildError
 from workbench.layers import LayerInfo, parse_layer_records
 from workbench.model import Model, operator
@@ -28,35 +30,6 @@ _CODES = {
     "UNSUPPORTED_NODE_INPUT": "TensorRT does not take one of its inputs",
     "UNSUPPORTED_NODE_SHAPE": "TensorRT does not take its shape",
 }
-_OTHERWISE = "export the model with other operators, or build it with onnxruntime."
-_REMEDIES = (
-    (
-        r"no operator|no such operator",
-        "Export it as standard ONNX operators, or try the back end onnxruntime.",
-    ),
-    (r"data type", f"Try another precision, or {_OTHERWISE}"),
-    (r"needs fixed dimensions", "Fix the open dimensions (--dim NAME=SIZE), or export the model with fixed ones."),
-    (r"TensorRT does not take", f"Change it at the export: {_OTHERWISE}"),
-    (
-        r"[Bb]roadcast|shape mismatch|must match",
-        "The sizes do not fit each other here: choose other shapes.",
-    ),
-    (
-        r"shape tensor|[Ss]hape input",
-        "Inputs that hold shapes do not work yet: export them as constants.",
-    ),
-    (r"for Turing|SM75", "Leave sm75 out of the targets, or choose fp16."),
-    (
-        r"contradictory|kMIN|kOPT|kMAX|[Pp]rofile",
-        "Check the shapes: equal names need equal ranges, and min <= opt <= max.",
-    ),
-    (
-        r"[Oo]ut of memory|OutOfMemory|bad_alloc",
-        "Close other programs, or give smaller max shapes or a smaller workspace.",
-    ),
-    (r"workspace", "Give the builder a larger workspace."),
-)
-_NOISE = re.compile(r"^(?:I\w+::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?")
 
 
 @dataclass(frozen=True)
@@ -81,6 +54,8 @@ def read_plan_header(path: Path) -> PlanHeader | None:
 
 
 _SEVERITIES = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "verbose"}
+_NO_GPU = "catchCudaError"
+"""A machine without a GPU logs it as an error after every other error."""
 _loggers: dict[str, Any] = {}
 
 
@@ -98,7 +73,7 @@ def logger_for(trt: ModuleType, listener: Listener) -> Any:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, text: str) -> None:
-            self.listener(LogLine(_SEVERITIES[severity.name], text))
+            self.listener(LogLine("verbose" if _NO_GPU in text else _SEVERITIES[severity.name], text))
 
     if trt.__name__ not in _loggers:
         _loggers[trt.__name__] = Logger()
@@ -143,26 +118,48 @@ def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, .
     return refusals
 
 
-def build_plan(
-    trt: ModuleType, model: Model, config: BuildConfig, path: Path, listener: Listener
-) -> tuple[LayerInfo, ...]:
-    """Parse, build and write the plan to `path`; returns its layers as the build log lists them.
+Fill = Callable[[ModuleType, Any, "LogKeeper"], tuple[str, ...]]
+"""fill(trt, network, log): adds inputs, layers and outputs to an INetworkDefinition; returns the names of the nodes or
+layers that errors may speak of. Raises BuildError."""
 
-    The model carries its precision already; only tf32 is a flag. Raises BuildError with reason, node and remedy.
+
+def parse(model: Model) -> Fill:
+    """Fills a network with an ONNX model's nodes."""
+
+    def fill(trt: ModuleType, network: Any, log: LogKeeper) -> tuple[str, ...]:
+        parser = trt.OnnxParser(network, logger_for(trt, log))
+        if not parser.parse(model.to_bytes(), str(model.path)):
+            raise _parse_error(model, parser, log)
+        return tuple(node.name for node in model.nodes)
+
+    return fill
+
+
+def build_plan(
+    trt: ModuleType, fill: Fill, config: BuildConfig, path: Path, listener: Listener
+) -> tuple[LayerInfo, ...]:
+    """Fill a network, build it and write the plan to `path`; returns its layers as the build log lists them.
+
+    Types are in the network already; only tf32 is a flag. Raises BuildError with reason, node or layer, and remedy.
     """
     log = LogKeeper(listener)
-    logger = logger_for(trt, log)
-    builder = trt.Builder(logger)
+    builder = trt.Builder(logger_for(trt, log))
     network = create_network(trt, builder)
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model.to_bytes(), str(model.path)):
-        raise _parse_error(model, parser, log)
+    names = fill(trt, network, log)
     plan = builder.build_serialized_network(network, builder_config(trt, builder, config, listener))
     if plan is None:
-        raise _build_error(model, log)
+        raise _build_error(names, log)
     with path.open("wb") as file:
         file.write(memoryview(plan))
     return listed_layers(log.layer_records, listener)
+
+
+def check_plan(path: Path, backend: str, targets: tuple[str, ...]) -> PlanHeader:
+    """The header of a plan that was just built. Raises BuildError where it is not for this back end and these GPUs."""
+    header = read_plan_header(path)
+    if header is None or header.backend != backend or not set(targets) <= set(header.targets):
+        raise BuildError(f"the plan is not the one that was asked for: its header says {header}")
+    return header
 
 
 def listed_layers(texts: list[str], listener: Listener) -> tuple[LayerInfo, ...]:
@@ -256,27 +253,16 @@ def _parser_reason(error: Any) -> str:
 def _parse_error(model: Model, parser: Any, log: LogKeeper) -> BuildError:
     refusals = _refusals(model, parser)
     if not refusals:
-        return _build_error(model, log)
+        return _build_error([node.name for node in model.nodes], log)
     first = refusals[0]
     more = f" ({len(refusals) - 1} more nodes are refused)" if len(refusals) > 1 else ""
     reason = f"{first.node} ({first.op_type}): NVIDIA's parser refuses it: {first.reason}{more}"
     return BuildError(reason, node=first.node, remedy=remedy(first.reason))
 
 
-def _build_error(model: Model, log: LogKeeper) -> BuildError:
+def _build_error(names: Iterable[str], log: LogKeeper) -> BuildError:
     text = log.errors[-1] if log.errors else "the builder gave no plan and no reason"
-    names = {node.name for node in model.nodes}
+    known = set(names)
     found = re.findall(r"'([^']+)'|\"([^\"]+)\"|\[ONNX Layer: ([^\]]+)\]|\bI\w+Layer (\S+?):", text)
-    node = next((name for groups in found for name in groups if name in names), None)
+    node = next((name for groups in found for name in groups if name in known), None)
     return BuildError(plain(text), node=node, remedy=remedy(text))
-
-
-def plain(text: str) -> str:
-    """An error line without its codes and source files."""
-    line = _NOISE.sub("", text.strip()).split("\n")[0]
-    return re.sub(r" In \w+ at /_src/\S+", "", line).strip("() ")
-
-
-def remedy(text: str) -> str | None:
-    """What to do about an error of NVIDIA's parser or builder, if we know."""
-    return next((advice for pattern, advice in _REMEDIES if re.search(pattern, text)), None)

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from workbench import precision
-from workbench.backends import INT8_NEEDS_CALIBRATION, Session, _nvidia, check_precision, check_targets
-from workbench.errors import BackendError, BuildError, ConfigError
+from workbench.backends import INT8_NEEDS_CALIBRATION, Describe, Session, _nvidia, check_precision, check_targets
+from workbench.errors import BackendError, ConfigError
 from workbench.layers import LayerInfo
 from workbench.machine import Machine, this_machine
 from workbench.model import Model
@@ -53,19 +53,30 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     if not here.can_build:
         raise BackendError(here.build_reason)
     check_precision(here, model, config)
-    check_targets(here, config)
+    config = _settled(config)
+    for profile in config.profiles:
+        check_profile(model.inputs, profile)
+    has_open_axes = any(spec.open_axes for spec in model.inputs)
+    return replace(config, profiles=(config.profiles or (default_profile(model.inputs),)) if has_open_axes else ())
+
+
+def resolve_network(config: BuildConfig) -> BuildConfig:
+    here = support()
+    if not here.can_build:
+        raise BackendError(here.build_reason)
+    return _settled(config)
+
+
+def _settled(config: BuildConfig) -> BuildConfig:
+    """Without what depends on a model."""
+    check_targets(support(), config)
     if "sm75" in config.targets and config.precision == "bf16":
         raise ConfigError("Turing (sm75) has no bf16: leave sm75 out of the targets, or choose fp16.")
     if config.workspace_bytes is not None and not 0 < config.workspace_bytes < 2**48:
         raise ConfigError(f"a workspace of {config.workspace_bytes:,} bytes does not exist; write 512M or 1G.")
-    targets = tuple(name for name in _TARGETS if name in config.targets) or PORTABLE
-    for profile in config.profiles:
-        check_profile(model.inputs, profile)
-    has_open_axes = any(spec.open_axes for spec in model.inputs)
     return replace(
         config,
-        targets=targets,
-        profiles=(config.profiles or (default_profile(model.inputs),)) if has_open_axes else (),
+        targets=tuple(name for name in _TARGETS if name in config.targets) or PORTABLE,
         keep_io_types=config.keep_io_types or config.precision not in precision.CONVERTED,
     )
 
@@ -81,13 +92,20 @@ def check(model: Model, listener: Listener = ignore) -> ModelSupport:
 
 
 def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
-    targets = () if config.targets == PORTABLE else config.targets  # RTX's own default set, in one smaller plan
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source = precision.converted(model, config, Path(work), listener)
-        layers = _nvidia.build_plan(nvidia_api(), source, replace(config, targets=targets), folder / PLAN, listener)
-    header = _nvidia.read_plan_header(folder / PLAN)
-    if header is None or header.backend != "rtx" or not set(config.targets) <= set(header.targets):
-        raise BuildError(f"the plan is not the one that was asked for: its header says {header}")
+        return _built(_nvidia.parse(source), config, folder, listener)
+
+
+def build_network(describe: Describe, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+    return _built(lambda api, network, log: describe(api, network), config, folder, listener)
+
+
+def _built(fill: _nvidia.Fill, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+    targets = () if config.targets == PORTABLE else config.targets  # RTX's own default set, in one smaller plan
+    plan = folder / PLAN
+    layers = _nvidia.build_plan(nvidia_api(), fill, replace(config, targets=targets), plan, listener)
+    header = _nvidia.check_plan(plan, "rtx", config.targets)
     listener(LogLine("info", f"Plan of TensorRT-RTX {header.release} for {', '.join(header.targets)}"))
     return layers
 

@@ -28,6 +28,7 @@ def export(options: argparse.Namespace) -> tuple[Any, str]:
         inputs=_names(options.inputs),
         outputs=_names(options.outputs),
         shapes=_shapes(options.shapes),
+        trust=options.trust,
     )
     environment = environment_for(request)
     yes = options.yes or (environment is not None and _asks_for_yes(environment))

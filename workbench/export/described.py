@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from workbench.backends import _nvidia
+from workbench.backends import NetworkBackend
+from workbench.backends.nvidia_words import plain, remedy
 from workbench.errors import BuildError, WorkbenchError
 from workbench.export.functions import run_source
 from workbench.layers import LayerInfo
@@ -23,8 +24,6 @@ WEIGHTS = "weights.npz"
 SOURCE = "network.py"
 DESCRIBING = "Describing the network"
 _FILE = "<description>"
-_NOT_OURS = "catchCudaError"
-"""A machine without a GPU logs it after every other error."""
 _DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32",
     "INT64": "int64", "BOOL": "bool",
@@ -32,51 +31,44 @@ _DTYPES = {
 
 
 def build_described(
-    backend: Any, request: Mapping[str, Any], config: BuildConfig, folder: Path, listener: Listener
+    backend: NetworkBackend, request: Mapping[str, Any], config: BuildConfig, folder: Path, listener: Listener
 ) -> tuple[tuple[LayerInfo, ...], tuple[str, ...]]:
     """Describe, check, build and write the plan into `folder/out`; returns the engine's layers and the described ones.
 
     Raises BuildError naming the line of the source or the layer; ShapeError for a profile that does not fit.
     """
-    api: ModuleType = backend.nvidia_api()
     log = _Log(listener)
-    logger = _nvidia.logger_for(api, log)
-    builder = api.Builder(logger)
-    network = _nvidia.create_network(api, builder)
     with np.load(folder / WEIGHTS) as archive:
         weights = {name: archive[f"arr_{index}"] for index, name in enumerate(request["weights"])}
-    listener(Progress(DESCRIBING, 0, None))
-    _describe(api, network, request, weights, log)
-    names = _checked_layers(network, log)
-    _check_profiles(network, config)
-    listener(Progress(DESCRIBING, 1, 1))
-    plan = builder.build_serialized_network(network, _nvidia.builder_config(api, builder, config, listener))
-    if plan is None:
-        raise _refusal(log, names)
+    names: tuple[str, ...] = ()
+
+    def describe(api: ModuleType, network: Any) -> tuple[str, ...]:
+        nonlocal names
+        listener(Progress(DESCRIBING, 0, None))
+        _describe(api, network, request, weights, log)
+        names = _checked_layers(network, log)
+        _check_profiles(network, config)
+        listener(Progress(DESCRIBING, 1, 1))
+        return names
+
+    layers = backend.build_network(describe, config, folder / "out", log)
     (folder / "out" / SOURCE).write_text(request["source"])
-    path = folder / "out" / backend.PLAN
-    with path.open("wb") as file:
-        file.write(memoryview(plan))
-    header = _nvidia.read_plan_header(path)
-    if header:
-        listener(LogLine("info", f"Plan of release {header.release} for {', '.join(header.targets) or 'this GPU'}"))
-    return _nvidia.listed_layers(log.layer_records, listener), names
+    return layers, names
 
 
-class _Log(_nvidia.LogKeeper):
-    """Keeps of each error also the line of the description that was running."""
+class _Log:
+    """Passes lines on and keeps each error, with the line of the description that was running."""
 
     def __init__(self, listener: Listener) -> None:
-        super().__init__(listener)
+        self.listener = listener
+        self.errors: list[str] = []
         self.lines: list[int | None] = []
 
     def __call__(self, event: Progress | LogLine) -> None:
         if isinstance(event, LogLine) and event.severity == "error":
-            if _NOT_OURS in event.text:
-                event = LogLine("verbose", event.text)
-            else:
-                self.lines.append(_running_line())
-        super().__call__(event)
+            self.errors.append(event.text)
+            self.lines.append(_running_line())
+        self.listener(event)
 
 
 def _running_line() -> int | None:
@@ -112,7 +104,7 @@ def _describe(
 
 def _words(text: str) -> str:
     """An error of TensorRT's without its codes; where it opens a bracket that is lost with them, without that too."""
-    return _nvidia.plain(text).removeprefix("Shape Error (")
+    return plain(text).removeprefix("Shape Error (")
 
 
 def _at(line: int | None) -> str:
@@ -122,7 +114,7 @@ def _at(line: int | None) -> str:
 def _remedy(text: str) -> str | None:
     if "incompatible function arguments" in text:
         return "Compare the arguments with help(trt.INetworkDefinition); weights are float32 arrays."
-    return _nvidia.remedy(text)
+    return remedy(text)
 
 
 def _checked_layers(network: Any, log: _Log) -> tuple[str, ...]:

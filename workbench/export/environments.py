@@ -18,8 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from workbench.errors import ConfigError, ExportError, StoreError
-from workbench.export.converters.installing import fault, folder_bytes, install, read_record
-from workbench.export.converters.interpreters import Interpreter, Release, find_interpreter, python_in
+from workbench.export.installing import fault, folder_bytes, install, read_record
+from workbench.export.interpreters import Interpreter, Release, find_interpreter, python_in
 from workbench.locking import hold
 from workbench.store import EngineStore
 from workbench.types import Listener, LogLine, Progress, ignore

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
 
-from workbench.accuracy import Difference, compare_outputs, difference_from_json, difference_to_json
-from workbench.errors import ExportError, FeedError, RunError
-from workbench.model import Model, load_model
-from workbench.reference import Reference
+from workbench.accuracy import difference_from_json, difference_to_json
+from workbench.errors import ExportError
+from workbench.export.parity import MOST_RELATIVE, Parity
+from workbench.model import LARGE_BYTES, Model, load_model
 from workbench.store import EngineStore
-from workbench.types import Feeds, Shape
 
-MOST_RELATIVE = 1e-4
-"""An export in float32 whose outputs lie further from the framework's than this is refused."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The ONNX model in ONNX Runtime against the framework, on inputs of these shapes."""
-
-    shapes: Mapping[str, Shape]
-    differences: tuple[Difference, ...]
-
-    @property
-    def relative(self) -> float:
-        """Of the output that differs most."""
-        return max((item.relative for item in self.differences), default=0.0)
-
-    @property
-    def argmax_agreement(self) -> float | None:
-        """Of the output that agrees least; None where no output has a largest value to compare."""
-        shares = [item.argmax_agreement for item in self.differences if item.argmax_agreement is not None]
-        return min(shares, default=None)
+_DATA = re.compile(r"\.([0-9a-f]{8}\.)?data")
+"""What follows a model's name in that of its external data."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,8 @@ class Exported:
 
     model: read back from its file, `model.path`. framework: with its release, 'PyTorch 2.13.0'. converter: what wrote
     the ONNX, with its release. parity: one entry for each set of shapes that was tried. notes: sentences on what the
-    user should know, such as dimensions the exporter froze. elapsed_s: what the whole export took.
+    user should know, such as dimensions the exporter froze. elapsed_s: what the whole export took. most_relative: the
+    difference that was allowed, None where it was stated only (quantized models).
     """
 
     model: Model
@@ -57,17 +43,30 @@ class Exported:
     parity: tuple[Parity, ...]
     notes: tuple[str, ...]
     elapsed_s: float
+    most_relative: float | None = MOST_RELATIVE
+
+    @property
+    def verdict(self) -> str:
+        """'agrees' where that was judged, else what is known: '98.8 % agree' of the largest values, or that nothing is.
+
+        The share is the lowest of all outputs and shapes.
+        """
+        if self.most_relative is not None:
+            return "agrees"
+        shares = [item.argmax_agreement for item in self.parity if item.argmax_agreement is not None]
+        return f"{min(shares):.1%} agree".replace("%", " %") if shares else "compared, not judged"
 
     def __str__(self) -> str:
         model = self.model
         worst = max((item.relative for item in self.parity), default=0.0)
-        inputs = ", ".join(map(str, model.inputs))
+        inputs, name = ", ".join(map(str, model.inputs)), self.framework.split()[0]
+        judged = self.most_relative is not None
+        found = f"answers as {name} does" if judged else f"against {name}: {self.verdict}"
         lines = [
             f"{model.path.name}: {len(model.nodes)} nodes, opset {model.opset}, "
             f"from {self.framework} by {self.converter}",
             f"  inputs {inputs}; outputs {', '.join(map(str, model.outputs))}",
-            f"  answers as {self.framework.split()[0]} does at {_count(len(self.parity), 'set')} of shapes: "
-            f"relative difference at most {worst:.1e}",
+            f"  {found} at {_count(len(self.parity), 'set')} of shapes: relative difference at most {worst:.1e}",
         ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
@@ -79,64 +78,86 @@ def _count(number: int, word: str) -> str:
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A path of the same name in a hidden folder beside `path`; what is written there appears under its final name
-    only when the block ends without an error. External data is written as '<name>.data' or any other file beside it.
+    only when the block ends without an error. Any other file in that folder comes along: external data, called
+    '<name>.<hash>.data' by `write_model`, so that an older graph never meets newer weights. The data that an older
+    model of this name referred to is removed once the new one is in its place.
 
-    Raises ExportError when the folder cannot be written.
+    Raises ExportError when the folder cannot be written; what the block raises comes through.
     """
     if path.is_dir():
         raise ExportError(f"{path}: a folder; name a file in it.")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-            yield Path(folder) / path.name
+        work = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-")
+    with work as folder:
+        yield Path(folder) / path.name
+        with writing(path):
             others = [file for file in Path(folder).iterdir() if file.name != path.name]
+            old = _data_of(path) - {file.name for file in others}
             for file in (*others, Path(folder) / path.name):  # the model last: it is whole when it is there
                 os.replace(file, path.parent / file.name)
+            for name in old:
+                (path.parent / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around what writes `path`: an OSError is an ExportError that says so."""
+    try:
+        yield
     except OSError as error:
         raise ExportError(
             f"{path}: the export cannot be written ({error.strerror or error}); name another output."
         ) from error
 
 
-def default_path(name: str) -> Path:
-    """Where an export goes if the user names no file: `exports/NAME.onnx` in the workbench's own folder."""
-    return EngineStore().folder / "exports" / f"{name}.onnx"
+def write_model(proto: ModelProto, path: Path, *, large_bytes: int = LARGE_BYTES) -> None:
+    """The same bytes for the same content; from `large_bytes` on its weights lie beside it, called by their content.
 
-
-def check_parity(
-    path: Path,
-    answers: Sequence[tuple[Feeds, Mapping[str, np.ndarray]]],
-    *,
-    most_relative: float | None = MOST_RELATIVE,
-) -> tuple[Parity, ...]:
-    """Load the ONNX file and compare what it answers on each feeds with the framework's outputs, by name.
-
-    most_relative: None where a difference is expected (quantized models); it is still stated.
-    Raises ModelError for a file the checker refuses, ExportError when it does not run on these shapes or differs.
+    Raises ExportError where that fails.
     """
-    model = load_model(path)
-    found = []
+    with writing(path):
+        if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < large_bytes:
+            path.write_bytes(proto.SerializeToString(deterministic=True))
+            return
+        digest = hashlib.sha256()
+        for tensor in proto.graph.initializer:
+            digest.update(tensor.raw_data)
+        location = f"{path.name}.{digest.hexdigest()[:8]}.data"
+        onnx.save_model(proto, str(path), save_as_external_data=True, size_threshold=0, location=location)
+
+
+def _data_of(path: Path) -> set[str]:
+    """The files beside a model that hold its weights and nobody else's, by their names; none where it is no model."""
     try:
-        reference = Reference(model)
-    except RunError as error:
-        raise ExportError(f"{path.name}: ONNX Runtime refuses the export: {error}") from error
-    for feeds, wanted in answers:
-        shapes: dict[str, Shape] = {name: tuple(np.shape(array)) for name, array in feeds.items()}
-        said = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
-        try:
-            parity = Parity(shapes, compare_outputs(wanted, reference.run(feeds)))
-        except (RunError, FeedError) as error:
-            raise ExportError(
-                f"{path.name}: the export does not run as the framework does on {said}: {error}"
-            ) from error
-        if most_relative is not None and not parity.relative <= most_relative:
-            worst = max(parity.differences, key=lambda item: item.relative)
-            raise ExportError(
-                f"{path.name}: output {worst.output} differs from the framework's by {worst.relative:.1e} on {said} "
-                f"(at most {most_relative:.0e} is taken): a branch or a size may be frozen into the export."
-            )
-        found.append(parity)
-    return tuple(found)
+        proto = onnx.load(str(path), format="protobuf", load_external_data=False)
+    except (OSError, DecodeError, ValueError):
+        return set()
+    names = {file.name for file in Model(proto, path).external_files if file.parent == path.parent}
+    return {name for name in names if name.startswith(path.name) and _DATA.fullmatch(name, len(path.name))}
+
+
+def default_path(name: str, source: Path | None = None) -> Path:
+    """Where an export goes if the user names no file: `exports/NAME.onnx` in the workbench's own folder.
+
+    source: what is exported; of another one that has the name, the export stays: this one becomes NAME-2.onnx and so
+    on. `NAME.source` tells whose it is. Modules that were handed over in Python have no source but their class.
+    """
+    folder, wanted = EngineStore().folder / "exports", f"{source.expanduser().absolute()}" if source else ""
+    for number in itertools.count(1):
+        stem = name if number == 1 else f"{name}-{number}"
+        path, owner = folder / f"{stem}.onnx", folder / f"{stem}.source"
+        with writing(path):
+            known = owner.read_text() if owner.exists() else ""
+            if known != wanted and path.exists():
+                continue
+            if wanted:
+                folder.mkdir(parents=True, exist_ok=True)
+                owner.write_text(wanted)
+            else:
+                owner.unlink(missing_ok=True)
+        return path
+    raise AssertionError("there are always more numbers")
 
 
 def exported_to_json(exported: Exported) -> dict[str, Any]:
@@ -157,6 +178,7 @@ def exported_to_json(exported: Exported) -> dict[str, Any]:
             }
             for item in exported.parity
         ],
+        "most_relative": exported.most_relative,
         "notes": list(exported.notes),
         "elapsed_s": round(exported.elapsed_s, 3),
     }
@@ -171,5 +193,12 @@ def exported_from_json(data: Mapping[str, Any]) -> Exported:
         )
         for item in data["parity"]
     )
-    model = load_model(data["onnx"])
-    return Exported(model, data["framework"], data["converter"], parity, tuple(data["notes"]), data["elapsed_s"])
+    return Exported(
+        model=load_model(data["onnx"]),
+        framework=data["framework"],
+        converter=data["converter"],
+        parity=parity,
+        notes=tuple(data["notes"]),
+        elapsed_s=data["elapsed_s"],
+        most_relative=data["most_relative"],
+    )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import ExportError
-from workbench.export.converters.calling import PADDLE_ADAPTER, Order, Trials, export_from
-from workbench.export.converters.paddle_weights import check_whole
+from workbench.export.calling import PADDLE_ADAPTER, Order, Trials, export_from
 from workbench.export.environments import PADDLE_2, PADDLE_3, Environment, ensure
 from workbench.export.exported import Exported, default_path
 from workbench.export.paddle_config import read_preprocessing
+from workbench.export.paddle_weights import check_whole
 from workbench.types import Feeds, Listener, Shape, ignore
 
 _HOW_TO_SAVE = "save it with paddle.jit.save(layer, 'NAME', input_spec=[...]), or the project's export_model.py"
@@ -56,11 +56,13 @@ def export_paddle(
     source: the program's file, or a folder that holds one model. output: `exports/NAME.onnx` in the workbench's folder
     if not named. opset: raised by the converter where an operator needs it. shapes: sets of input shapes to compare on;
     without them two are chosen, with sides of pictures that are multiples of 32. feeds: real inputs to compare on, by
-    name: worth more than made-up ones, above all for quantized models. make_environment: the user's yes to making the
-    converter's environment where it is not there yet.
+    name: worth more than made-up ones, above all for quantized models. An open dimension that shapes and feeds leave
+    at one size is tried at another; where Paddle itself does not run there it becomes fixed. make_environment: the
+    user's yes to making the converter's environment where it is not there yet.
 
-    An export whose outputs differ by more than 1e-4, relative to their size, is refused; of a quantized model the
-    agreement is stated only. Biases in INT32, which NVIDIA's parser rejects, become float.
+    An export whose outputs differ by more than `workbench.export.parity` says is refused; of a quantized model the
+    agreement is stated, and only outputs that have nothing to do with Paddle's are refused. Biases in INT32, which
+    NVIDIA's parser rejects, become float.
     Raises ExportError, ConfigError (no environment and no yes, or no Python for it), ShapeError, Cancelled.
     """
     found = find_paddle_model(source)
@@ -75,7 +77,7 @@ def export_paddle(
         source={"model": str(found.program), "params": str(found.weights)},
         explain=explain,
     )
-    where = Path(output).expanduser() if output else default_path(name)
+    where = Path(output).expanduser() if output else default_path(name, found.program)
     return export_from(order, made, where, opset, Trials(shapes, feeds), listener, cancel, _notes(found))
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export.converters.calling import TENSORFLOW_ADAPTER, Order, Trials, export_from
+from workbench.export.calling import TENSORFLOW_ADAPTER, Order, Trials, export_from
 from workbench.export.environments import TENSORFLOW, ensure
 from workbench.export.exported import Exported, default_path
-from workbench.types import Feeds, Listener, Shape, ignore
+from workbench.types import Feeds, Listener, LogLine, Shape, ignore
 
 _KERAS = (".keras", ".h5", ".hdf5")
 _BROKEN = (
@@ -42,8 +42,11 @@ def export_tensorflow(
     source: a SavedModel's folder (its signature 'serving_default', or the only one), a .keras or .h5 file, or a
     frozen graph's .pb file. inputs, outputs: names of a frozen graph's nodes; without them its placeholders and the
     nodes that no other reads. outputs: also those to keep of a SavedModel. shapes: sets of input shapes to compare on;
-    without them two are chosen. An input that does not tell its rank needs one. feeds: real inputs to compare on.
+    without them two are chosen. An input that does not tell its rank needs one. feeds: real inputs to compare on. An
+    open dimension that they leave at one size is tried at another, and fixed where TensorFlow does not run there.
     make_environment: the user's yes to making the converter's environment where it is not there yet.
+
+    A graph is a program: TensorFlow runs it for the comparison, and it may read and write files. A warning says so.
 
     Raises ExportError, ConfigError (no environment and no yes, or names that do not apply), ShapeError, Cancelled.
     """
@@ -54,6 +57,11 @@ def export_tensorflow(
     if outputs and kind == "keras":
         raise ConfigError(f"{path}: a Keras model has its own outputs; leave `outputs` out.")
     cancel = cancel or threading.Event()
+    listener(
+        LogLine(
+            "warning", f"{path.name}: a graph of TensorFlow's can write files as it runs; open only what you trust."
+        )
+    )
     made = ensure(TENSORFLOW, yes=make_environment, listener=listener, cancel=cancel)
     first = (shapes or [{}])[0] if not feeds else {name: array.shape for name, array in feeds[0].items()}
     order = Order(
@@ -68,7 +76,7 @@ def export_tensorflow(
         },
         explain=explain,
     )
-    where = Path(output).expanduser() if output else default_path(path.stem if path.suffix else path.name)
+    where = Path(output).expanduser() if output else default_path(path.stem if path.suffix else path.name, path)
     return export_from(order, made, where, opset, Trials(shapes, feeds), listener, cancel)
 
 

@@ -18,14 +18,16 @@ from types import CodeType
 from typing import Any
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export.pytorch.errors import failure
+from workbench.export.user_code import failure
 
 _FLAGS = __future__.annotations.compiler_flag
 """Annotations are for readers; what they name need not exist where the source runs."""
 
 
-def load_function(place: str, name: str, forms: str) -> Callable[..., Any]:
-    """The function `name` of FILE.py or package.module, imported from its own or the current folder.
+@contextlib.contextmanager
+def loaded_function(place: str, name: str, forms: str) -> Iterator[Callable[..., Any]]:
+    """The function `name` of FILE.py or package.module, imported from its own or the current folder, from where
+    modules can be imported as long as the block runs: what the function imports itself too.
 
     forms: what the user may write, for the message. Raises ConfigError when there is none, ExportError when the file's
     own code fails.
@@ -34,11 +36,15 @@ def load_function(place: str, name: str, forms: str) -> Callable[..., Any]:
     is_file = path.suffix == ".py"
     if is_file and not path.is_file():
         raise ConfigError(f"{place}: there is no such file; give {forms}.")
+    with _importable(path.parent if is_file else Path.cwd()):
+        yield _function(place, name, forms, path if is_file else None)
+
+
+def _function(place: str, name: str, forms: str, path: Path | None) -> Callable[..., Any]:
     try:
-        with _importable(path.parent if is_file else Path.cwd()):
-            module = _import_file(path) if is_file else importlib.import_module(place)
+        module = _import_file(path) if path else importlib.import_module(place)
     except ModuleNotFoundError as error:
-        if not is_file and error.name == place.partition(".")[0]:
+        if path is None and error.name == place.partition(".")[0]:
             raise ConfigError(f"{place}: there is no such module; give {forms}.") from error
         raise ExportError(f"{place}: needs {error.name}, which is not installed.") from error
     except Exception as error:  # the user's own code may raise anything
@@ -67,7 +73,8 @@ def _importable(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(entry)
+        with contextlib.suppress(ValueError):  # the user's code may change the path itself
+            sys.path.remove(entry)
 
 
 def source_of(function: Callable[..., Any]) -> str:

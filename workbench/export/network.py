@@ -13,7 +13,6 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from workbench import backends
 from workbench.building import Built, Order, fulfil
 from workbench.errors import ConfigError
 from workbench.export.described import WEIGHTS
-from workbench.export.functions import load_function, source_of
+from workbench.export.functions import loaded_function, source_of
 from workbench.model import Model
 from workbench.recipe import FORMAT
 from workbench.store import EngineStore
@@ -73,7 +72,8 @@ def _function(describe: Describe | str) -> Describe:
     place, colon, name = describe.rpartition(":")
     if not colon or not name.isidentifier():
         raise ConfigError(f"{describe!r}: give {_FORMS}.")
-    return load_function(place, name, _FORMS)
+    with loaded_function(place, name, _FORMS) as function:
+        return function
 
 
 def _order(
@@ -88,14 +88,9 @@ def _order(
             f"models that come from ONNX; choose one of {', '.join(_PRECISIONS)}."
         )
     backend = backend or backends.default_backend()
-    module = backends.load(backend)
-    if not hasattr(module, "nvidia_api"):
-        raise ConfigError(
-            f"{backend} builds from ONNX only; a described network needs one of NVIDIA's back ends, such as rtx."
-        )
-    nothing = Model(ModelProto(), Path(f"{name}.network"))
+    module = backends.load_for_networks(backend)
     # The profiles are checked where the inputs are known: in the process that runs the description.
-    resolved = replace(module.resolve(nothing, replace(config, profiles=())), profiles=config.profiles)
+    resolved = module.resolve_network(config)
     recipe = {
         "format": FORMAT,
         "model": _content(source, arrays),
@@ -108,9 +103,10 @@ def _order(
         "source": source,
         "function": describe.__name__,
         "weights": list(arrays),
-        "config": config_to_json(replace(resolved, targets=config.targets)),
+        "config": config_to_json(resolved),
     }
-    return Order(nothing, backend, resolved, recipe, (), task, prepare=lambda folder: _write(arrays, folder))
+    no_onnx = Model(ModelProto(), Path(f"{name}.network"))
+    return Order(no_onnx, backend, resolved, recipe, (), task, prepare=lambda folder: _write(arrays, folder))
 
 
 def _check_call(describe: Describe, weights: Mapping[str, np.ndarray]) -> None:

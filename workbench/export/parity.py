@@ -44,19 +44,16 @@ class Parity:
         return min(shares, default=None)
 
 
-def check_parity(
-    path: Path, answers: Answers, *, most_relative: float | None = MOST_RELATIVE
-) -> tuple[tuple[Parity, ...], tuple[str, ...]]:
+def check_parity(path: Path, answers: Answers, *, most_relative: float | None = MOST_RELATIVE) -> tuple[Parity, ...]:
     """Load the ONNX file and compare what it answers on each feeds with the framework's outputs, by name.
 
     Shapes and types must be the framework's and what the model states; integers and booleans must be equal, and
     floating-point outputs closer than `most_relative` as a whole and MOST_SLICE_RELATIVE in every slice.
     most_relative: None where a difference is expected (quantized models); then only LEAST_COSINE and LEAST_AGREEMENT
-    are asked for. Returns a Parity for every feeds, and notes on outputs that told nothing.
-    Raises ModelError for a file the checker refuses, ExportError when it does not run on these shapes or differs.
+    are asked for. Raises ModelError for a file the checker refuses, ExportError when it does not run on these shapes or
+    differs.
     """
     model = load_model(path)
-    notes = _untold(path.name, answers)
     try:
         reference = Reference(model)
     except RunError as error:
@@ -64,26 +61,43 @@ def check_parity(
     found = []
     for feeds, wanted in answers:
         shapes: dict[str, Shape] = {name: tuple(np.shape(array)) for name, array in feeds.items()}
-        said = ", ".join(f"{name} {_by(shape)}" for name, shape in shapes.items())
-        sizes = _sizes(model.inputs, shapes)
+        on = "on " + ", ".join(f"{name} {by(shape)}" for name, shape in shapes.items())
         try:
             given = reference.run(feeds)
             _check_types(wanted, given)
             parity = Parity(shapes, compare_outputs(wanted, given))
         except (RunError, FeedError) as error:
-            raise ExportError(
-                f"{path.name}: the export does not run as the framework does on {said}: {error}"
-            ) from error
-        for spec, difference in zip(model.outputs, (_of(parity, spec.name) for spec in model.outputs), strict=True):
-            reason = _misstated(spec, wanted[spec.name].shape, sizes) or (
-                _unrelated(difference, wanted[spec.name])
-                if most_relative is None
-                else _apart(difference, wanted[spec.name], given[spec.name], most_relative)
+            raise ExportError(f"{path.name}: the export does not run as the framework does {on}: {error}") from error
+        sizes = _sizes(model.inputs, shapes)
+        reasons = [_misstated(spec, wanted[spec.name].shape, sizes, on) for spec in model.outputs]
+        for item in parity.differences:
+            pair = wanted[item.output], given[item.output]
+            reasons.append(
+                _unrelated(item, pair[0], on) if most_relative is None else _apart(item, *pair, most_relative, on)
             )
-            if reason:
-                raise ExportError(f"{path.name}: {reason.format(on=f'on {said}')}")
+        if any(reasons):
+            raise ExportError(f"{path.name}: {next(filter(None, reasons))}")
         found.append(parity)
-    return tuple(found), notes
+    return tuple(found)
+
+
+def check_told(title: str, answers: Answers) -> tuple[str, ...]:
+    """A note for every output that was empty or zero every time: agreement there proves nothing.
+
+    Raises ExportError where that holds for all outputs.
+    """
+    silent = {}
+    for name in answers[0][1] if answers else ():
+        arrays = [np.asarray(outputs[name]) for _, outputs in answers if name in outputs]
+        if not any(array.size for array in arrays):
+            silent[name] = "empty"
+        elif not any(array.any() for array in arrays):
+            silent[name] = "zero"
+    remedy = "compare it on real inputs with feeds=[{input: array}]"
+    notes = tuple(f"output {name} was {how} on every trial: {remedy}" for name, how in silent.items())
+    if answers and len(notes) == len(answers[0][1]):
+        raise ExportError(f"{title}: the export is not proven: {'; '.join(notes)}.")
+    return notes
 
 
 def worst_slice(wanted: np.ndarray, given: np.ndarray) -> tuple[float, int, int]:
@@ -109,54 +123,34 @@ def worst_slice(wanted: np.ndarray, given: np.ndarray) -> tuple[float, int, int]
     return worst
 
 
-def _apart(difference: Difference, wanted: np.ndarray, given: np.ndarray, most: float) -> str:
-    """How an output differs by more than is taken; '' where it does not. '{on}' stands for the shapes."""
-    name = difference.output
+def _apart(difference: Difference, wanted: np.ndarray, given: np.ndarray, most: float, on: str) -> str:
+    """How an output differs by more than is taken; '' where it does not."""
+    said = f"output {difference.output} differs from the framework's"
+    frozen = "a branch or a size may be frozen into the export."
     if wanted.dtype.kind in "biu":
         wrong = int(np.count_nonzero(wanted != given))
-        return f"output {name} differs from the framework's in {wrong:,} of {wanted.size:,} values {{on}}" if wrong else ""
-    frozen = "a branch or a size may be frozen into the export."
-    if not difference.relative <= most:
-        return (
-            f"output {name} differs from the framework's by {difference.relative:.1e} {{on}} "
-            f"(at most {most:.0e} is taken): {frozen}"
-        )
+        return f"{said} in {wrong:,} of {wanted.size:,} values {on}: {frozen}" if wrong else ""
+    whole = difference.relative
+    if not whole <= most:
+        return f"{said} by {whole:.1e} {on} (at most {most:.0e} is taken): {frozen}"
     relative, axis, place = worst_slice(wanted, given)
     if not relative <= MOST_SLICE_RELATIVE:
-        return (
-            f"output {name} differs from the framework's by {relative:.1e} at index {place} of axis {axis} {{on}} "
-            f"(at most {MOST_SLICE_RELATIVE:.0e} is taken of a slice, {difference.relative:.1e} is it of the whole): "
-            + frozen
-        )
+        taken = f"at most {MOST_SLICE_RELATIVE:.0e} is taken of a slice; of the whole output it is {whole:.1e}"
+        return f"{said} by {relative:.1e} at index {place} of axis {axis} {on} ({taken}): {frozen}"
     return ""
 
 
-def _unrelated(difference: Difference, wanted: np.ndarray) -> str:
+def _unrelated(difference: Difference, wanted: np.ndarray, on: str) -> str:
+    """That a quantized output has nothing to do with the framework's; '' where it has."""
     share = difference.argmax_agreement
     if wanted.dtype.kind != "f" or (difference.cosine >= LEAST_COSINE and (share is None or share >= LEAST_AGREEMENT)):
         return ""
     agree = "" if share is None else f", {share:.0%} of the largest values at the same place"
     return (
-        f"output {difference.output} has little to do with the framework's {{on}} (cosine {difference.cosine:.2f}"
-        f"{agree}): quantization alone does not do that; compare on real inputs with feeds=[...], "
-        "or save and quantize the model anew."
+        f"output {difference.output} has little to do with the framework's {on} (cosine {difference.cosine:.2f}"
+        f"{agree}), which quantization alone does not explain: compare it on real inputs with feeds=[...], "
+        "or quantize and save the model anew."
     )
-
-
-def _untold(title: str, answers: Answers) -> tuple[str, ...]:
-    """Notes on outputs that were empty or zero every time: agreement there proves nothing. Raises if all were."""
-    silent = {}
-    for name in answers[0][1] if answers else ():
-        arrays = [np.asarray(outputs[name]) for _, outputs in answers if name in outputs]
-        if not any(array.size for array in arrays):
-            silent[name] = "empty"
-        elif not any(array.any() for array in arrays):
-            silent[name] = "zero"
-    remedy = "compare it on real inputs with feeds=[{input: array}]"
-    notes = tuple(f"output {name} was {how} on every trial: {remedy}" for name, how in silent.items())
-    if answers and len(notes) == len(answers[0][1]):
-        raise ExportError(f"{title}: nothing is proven: {'; '.join(notes)}.")
-    return notes
 
 
 def _check_types(wanted: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> None:
@@ -168,13 +162,13 @@ def _check_types(wanted: Mapping[str, np.ndarray], given: Mapping[str, np.ndarra
             raise FeedError(f"output {name} is {theirs} in the framework and {ours} in the export; cast it there.")
 
 
-def _misstated(spec: TensorSpec, shape: Shape, sizes: Mapping[str, int]) -> str:
+def _misstated(spec: TensorSpec, shape: Shape, sizes: Mapping[str, int], on: str) -> str:
     """What the model says of an output's shape and is not so. sizes: of the inputs' open dimensions, by name."""
     stated = [sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape]
     fits = len(stated) == len(shape) and all(
         not isinstance(dim, int) or dim == size for dim, size in zip(stated, shape, strict=True)
     )
-    return "" if fits or not stated else f"the export states the output {spec}, but it is {_by(shape)} {{on}}."
+    return "" if fits or not stated else f"the export states the output {spec}, but it is {by(shape)} {on}."
 
 
 def _sizes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[str, int]:
@@ -186,9 +180,6 @@ def _sizes(inputs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[st
     }
 
 
-def _of(parity: Parity, name: str) -> Difference:
-    return next(item for item in parity.differences if item.output == name)
-
-
-def _by(shape: Shape) -> str:
+def by(shape: Shape) -> str:
+    """(1, 3, 64) -> '1x3x64', () -> 'scalar'."""
     return "x".join(map(str, shape)) or "scalar"

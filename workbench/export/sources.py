@@ -16,16 +16,18 @@ from workbench.export.environments import TENSORFLOW, Environment
 from workbench.export.exported import Exported, default_path, exported_from_json, exported_to_json, staged
 from workbench.export.from_paddle import export_paddle, find_paddle_model
 from workbench.export.from_tensorflow import export_tensorflow, kind_of
-from workbench.export.pytorch.errors import failure
 from workbench.export.pytorch.exporting import export_torch
+from workbench.export.pytorch.module import import_torch
 from workbench.export.pytorch.source import load_torch
+from workbench.export.user_code import failure
 from workbench.process import Ended, run_process
 from workbench.types import Listener, Shape, ignore
 
 FRAMEWORKS = ("torch", "paddle", "tensorflow")
 _TORCH = (".pt2", ".pt", ".pth", ".py", ".torchscript")
 _TENSORFLOW = (".keras", ".h5", ".hdf5", ".pb", ".uff")
-_PADDLE = (".pdmodel", ".pdiparams", ".pdparams", ".json")
+_PADDLE_ONLY = (".pdmodel", ".pdiparams", ".pdparams")
+_PADDLE = (*_PADDLE_ONLY, ".json")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ExportRequest:
     source: FILE.py:NAME or package.module:NAME (a function that returns (module, example)), a file or a folder.
     framework: one of FRAMEWORKS, '' to tell by the source. exporter, open_dims (axis -> name by input): PyTorch's.
     inputs, outputs: names in a frozen TensorFlow graph. shapes: sets of input shapes to compare at; for TorchScript
-    the first is the example's.
+    the first is the example's. trust: read a .pt2 file even if code of whoever wrote it runs.
     """
 
     source: str
@@ -47,6 +49,7 @@ class ExportRequest:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     shapes: tuple[Mapping[str, Shape], ...] = ()
+    trust: bool = False
 
 
 def framework_of(source: str) -> str:
@@ -59,7 +62,8 @@ def framework_of(source: str) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "tensorflow"
-        if any(path.glob("*.pd*")) or any(path.glob("*.json")) or (path / "__model__").is_file():
+        names = [item.name for item in path.iterdir()]  # Paddle 3's .json, as others have too, lies beside a .pdiparams
+        if "__model__" in names or any(name.endswith(_PADDLE_ONLY) for name in names):
             return "paddle"
     elif suffix in _TORCH:
         return "torch"
@@ -140,8 +144,10 @@ def serve_torch(request: Mapping[str, Any], listener: Listener) -> dict[str, Any
 
 def _export_torch_here(wish: ExportRequest, listener: Listener) -> dict[str, Any]:
     shapes = [{name: tuple(shape) for name, shape in item.items()} for item in wish.shapes]
-    found = load_torch(wish.source, shapes=shapes[0] if shapes else None, listener=listener)
+    found = load_torch(wish.source, shapes=shapes[0] if shapes else None, trust=wish.trust, listener=listener)
     open_dims = {name: {int(axis): dim for axis, dim in axes.items()} for name, axes in wish.open_dims.items()}
+    if isinstance(found.module, import_torch().jit.ScriptModule):
+        shapes = shapes[1:]  # the first became the example
     return exported_to_json(
         export_torch(
             found.module,
@@ -185,7 +191,7 @@ def _framework(request: ExportRequest) -> str:
 
 
 def _export_torch_apart(request: ExportRequest, listener: Listener, cancel: threading.Event) -> Exported:
-    path = _path(request.output) if request.output else default_path(torch_name(request.source))
+    path = _path(request.output) if request.output else default_path(torch_name(request.source), Path(request.source))
     with staged(path) as draft:  # here, because a process that is killed cannot clear away
         ended = run_process(
             [sys.executable, "-m", "workbench._child"],
@@ -204,12 +210,12 @@ def _export_torch_apart(request: ExportRequest, listener: Listener, cancel: thre
 
 def _death(source: str, ended: Ended) -> str:
     if ended.killed:
-        how = "was killed by the system, most likely because memory ran out; free some"
-    elif ended.crash:
-        how = f"crashed ({ended.crash}) inside native code; try the other exporter"
+        more = "; free some"
     elif ended.stopped_by:
-        how = f"was stopped ({ended.stopped_by}); export again"
+        more = "; export again"
+    elif ended.crash:
+        more = "; try the other exporter"
     else:
         last = " ".join(ended.tail[-2:])
-        how = f"ended early (exit status {ended.status})" + (f"; what it said last: {last.rstrip('.')}" if last else "")
-    return f"{source}: the process in which PyTorch exports {how}."
+        more = f"; what it said last: {last.rstrip('.')}" if last else ""
+    return f"{source}: the process in which PyTorch exports {ended.how()}{more}."

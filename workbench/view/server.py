@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import secrets
+import shutil
 import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import IO
 from urllib.parse import unquote
 
 from workbench.errors import ViewError
@@ -38,9 +42,10 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Content:
-    """What stands at one address. read: called for every request, in a thread of its own; may raise OSError."""
+    """What stands at one address. read: called for every request, in a thread of its own; may raise OSError. A path in
+    its place is passed on piece by piece, however large the file."""
 
-    read: Callable[[], bytes]
+    read: Callable[[], bytes] | Path
     media_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
     status: HTTPStatus = HTTPStatus.OK
@@ -124,11 +129,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content = self._found()
         try:
-            body = content.read()
+            body = content.read.open("rb") if isinstance(content.read, Path) else io.BytesIO(content.read())
         except OSError:
             content = _text(HTTPStatus.NOT_FOUND, "this file is gone")
-            body = content.read()
-        self._send(content, body)
+            body = io.BytesIO(b"this file is gone")
+        with body:
+            self._send(content, body)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -142,15 +148,16 @@ class _Handler(BaseHTTPRequestHandler):
         known = secrets.compare_digest(secret.encode(), self.server.token)
         return (self.server.site(path) if known else None) or _text(HTTPStatus.NOT_FOUND, "there is nothing here")
 
-    def _send(self, content: Content, body: bytes) -> None:
+    def _send(self, content: Content, body: IO[bytes]) -> None:
         self.send_response(content.status)
         self.send_header("Content-Type", content.media_type)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(body.seek(0, io.SEEK_END)))
+        body.seek(0)
         for name, value in {**self.server.headers, **content.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            shutil.copyfileobj(body, self.wfile)
 
     def log_message(self, format: str, *args: object) -> None:
         """Silence."""

@@ -121,7 +121,7 @@ class ExplorerState(ShapeState):
             return {}
         return {
             "Python": snippets.profile_code(self.model, self.profile),
-            "Command line": snippets.inspect_line(self.model),
+            "Command line": snippets.inspect_line(self.model, self.profile),
         }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from workbench.export.environments import Environment, folder_of
-from workbench.export.exported import Exported, Parity
+from workbench.export.exported import Exported
+from workbench.export.parity import Parity
 from workbench.widgets.render import fact_row
 
 
@@ -26,8 +27,8 @@ def export_card(exported: Exported) -> str:
     notes = "".join(f"<p>Note: {escape(note)}</p>" for note in exported.notes)
     title = f"{escape(model.path.name)} · from {escape(exported.framework)} by {escape(exported.converter)}"
     return (
-        f"<div class='wb-card' data-parity='{len(exported.parity)}'><h4>{title}<em>agrees</em></h4>{fact_row(given)}"
-        f"{specs}{parity_table(exported.parity, exported.framework)}{notes}"
+        f"<div class='wb-card' data-parity='{len(exported.parity)}'><h4>{title}<em>{escape(exported.verdict)}</em></h4>"
+        f"{fact_row(given)}{specs}{parity_table(exported.parity, exported.framework)}{notes}"
         f"<p class='wb-quiet'><code>{escape(str(model.path))}</code></p></div>"
     )
 

@@ -31,6 +31,22 @@ _TRIES = 16
 Array = np.ndarray
 Tell = Callable[[str, str], None]
 """Takes the severity and the text of a line for the log."""
+Predict = Callable[[dict[str, Array]], dict[str, Array]]
+"""Feeds by name -> outputs by name."""
+
+
+class Refused(Exception):
+    """What no other shapes would change; the text is for the user."""
+
+
+class _Feeds(dict[str, Any]):
+    """Adapters feed what the framework asks for; the ONNX model, whose inputs these are, may have fewer."""
+
+    def __missing__(self, name: str) -> Array:
+        raise Refused(
+            f"it asks for the input {name}, which the converter left out of the ONNX model: it plays no part in these "
+            "outputs. Save the model without it"
+        )
 
 
 def main() -> None:
@@ -56,7 +72,8 @@ def main() -> None:
         send({"event": "error", "kind": "MemoryError", "message": "memory ran out"})
     except Exception as error:  # the edge of the process: whatever the framework raises is told
         tell("verbose", traceback.format_exc())
-        send({"event": "error", "kind": type(error).__name__, "message": str(error).strip()})
+        kind, message = type(error).__name__, str(error).strip()
+        send({"event": "error", "kind": kind, "message": message, "set": getattr(error, "of_set", None)})
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # some frameworks abort while they are taken down
@@ -75,19 +92,36 @@ def serve(request: dict[str, Any], tell: Tell, phase: Callable[[str, int, int | 
         adapter.convert(request["source"], request["output"], request["opset"], tell)
         phase(converting, 1, 1)
         return {"framework": framework, "converter": converter}
-    answering = f"Asking {title} for its own answers"
-    sets = request["sets"]
+    names, refused = _ask_all(adapter.predictor(request["source"], tell), request, phase)
+    return {"framework": framework, "outputs": names, "refused": refused}
+
+
+def _ask_all(
+    predict: Predict, request: dict[str, Any], phase: Callable[[str, int, int | None], None]
+) -> tuple[list[str], str | None]:
+    """Writes feeds and answers of every set; returns the outputs' names, and why a set with 'opens' does not run."""
+    sets, where = request["sets"], Path(request["folder"])
+    answering = f"Asking {request['title']} for its own answers"
     phase(answering, 0, len(sets))
-    predict = adapter.predictor(request["source"], tell)
     names: list[str] = []
+    refused = None
     for index, given in enumerate(sets):
-        where = Path(request["folder"])
-        feeds, outputs = _answer(predict, given, index)
-        names = list(outputs)
-        np.savez(where / f"feeds-{index}.npz", **_numbered(feeds))
-        np.savez(where / f"answers-{index}.npz", **_numbered(outputs))
+        try:
+            feeds, outputs = _answer(predict, given, index)
+        except Exception as error:
+            error.of_set = index  # type: ignore[attr-defined]
+            if "opens" not in given or isinstance(error, MemoryError):
+                raise
+            refused = str(error).strip()
+        else:
+            names = list(outputs)
+            for name, array in outputs.items():
+                if array.dtype.kind in "OSU":
+                    raise Refused(f"output {name} holds strings, which engines do not give; name the other outputs")
+            np.savez(where / f"feeds-{index}.npz", **_numbered(feeds))
+            np.savez(where / f"answers-{index}.npz", **_numbered(outputs))
         phase(answering, index + 1, len(sets))
-    return {"framework": framework, "outputs": names}
+    return names, refused
 
 
 def _adapter(path: str) -> Any:
@@ -104,9 +138,7 @@ def _numbered(arrays: dict[str, Array]) -> dict[str, Any]:
     return {str(index): array for index, array in enumerate(arrays.values())}
 
 
-def _answer(
-    predict: Callable[[dict[str, Array]], dict[str, Array]], given: dict[str, Any], seed: int
-) -> tuple[dict[str, Array], dict[str, Array]]:
+def _answer(predict: Predict, given: dict[str, Any], seed: int) -> tuple[dict[str, Array], dict[str, Array]]:
     """The feeds of a set and what the framework answers: the user's, or made up until the answers tell something.
 
     A detector sees nothing in noise: its sigmoid answers 1e-12 everywhere, and a comparison there is one of rounding
@@ -115,12 +147,12 @@ def _answer(
     if "file" in given:
         with np.load(given["file"]) as file:
             feeds = {spec["name"]: file[str(index)] for index, spec in enumerate(given["inputs"])}
-        return feeds, predict(feeds)
+        return feeds, predict(_Feeds(feeds))
     best: tuple[float, dict[str, Array], dict[str, Array]] | None = None
     began = time.monotonic()
     for attempt in range(_TRIES):
         feeds = made_up(given["inputs"], attempt, seed)
-        outputs = predict(feeds)
+        outputs = predict(_Feeds(feeds))
         told = _told(outputs)
         if best is None or told > best[0]:
             best = told, feeds, outputs
@@ -131,8 +163,11 @@ def _answer(
 
 
 def _told(outputs: dict[str, Array]) -> float:
-    """The largest absolute value of the floating-point output that says least; NaN and infinity say nothing."""
-    peaks = [np.abs(array).max() for array in outputs.values() if array.dtype.kind == "f" and array.size]
+    """The largest absolute value of the floating-point output that says least.
+
+    One that is empty says nothing, nor do NaN and infinity.
+    """
+    peaks = [np.abs(array).max(initial=0) for array in outputs.values() if array.dtype.kind == "f"]
     return float(min(np.nan_to_num(peaks, nan=0.0, posinf=0.0))) if peaks else _TELLING
 
 

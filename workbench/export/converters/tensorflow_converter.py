@@ -121,7 +121,8 @@ def _saved_model(source: dict[str, Any]) -> Predict:
 
     def predict(feeds: dict[str, np.ndarray], keep: Any = model) -> dict[str, np.ndarray]:
         """keep: a signature does not hold its model's variables."""
-        answers = signature(**{name: tensorflow.constant(array) for name, array in feeds.items()})
+        inputs = signature.structured_input_signature[1]
+        answers = signature(**{name: tensorflow.constant(feeds[name]) for name in inputs})
         wanted = source["outputs"] or list(answers)
         return {name: answers[name].numpy() for name in wanted}
 

@@ -90,7 +90,8 @@ def set_dims(
 ) -> None:
     """Call the inputs' dimensions as the user does, and the outputs' in terms of them.
 
-    seen: sizes of the open dimensions, and the outputs that the framework gave at them.
+    seen: sizes of the open dimensions, and the outputs that the framework gave at them. An output's size that varied
+    is open, whatever the exporter says.
     """
     words = {token: name for name, token in tokens(specs).items()}
     for spec, value in zip(specs, proto.graph.input, strict=True):
@@ -102,11 +103,13 @@ def set_dims(
     for output in proto.graph.output:
         dims = output.type.tensor_type.shape.dim
         for axis, item in enumerate(dims):
-            if item.dim_value or any(
+            lengths = [(sizes, found[output.name].shape[axis]) for sizes, found in seen]
+            is_fixed = item.dim_value and len({length for _, length in lengths}) == 1
+            if is_fixed or any(
                 re.search(rf"(?<!\w){re.escape(name)}(?!\w)", item.dim_param) for name in words.values()
             ):
                 continue
-            name = _observed([(sizes, found[output.name].shape[axis]) for sizes, found in seen])
+            name = _observed(lengths)
             item.Clear()
             if name:
                 item.dim_param = name

@@ -16,10 +16,11 @@ import onnx
 from onnx import ModelProto
 
 from workbench.export.pytorch import dims
-from workbench.export.pytorch.errors import explain, user_line
+from workbench.export.pytorch.errors import explain
 from workbench.export.pytorch.module import Inputs, adapter, import_torch
 from workbench.export.pytorch.quiet import quiet
 from workbench.export.pytorch.trials import Trial
+from workbench.export.user_code import user_line
 from workbench.types import Listener, LogLine, TensorSpec
 
 EXPORTERS = ("dynamo", "classic")

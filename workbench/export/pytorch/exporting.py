@@ -12,16 +12,17 @@ import onnx
 from onnx import ModelProto
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export.exported import Exported, Parity, check_parity, default_path, staged
+from workbench.export.exported import Exported, default_path, staged, write_model
+from workbench.export.parity import Parity, check_parity, check_told
 from workbench.export.pytorch import dims
-from workbench.export.pytorch.errors import first_line
 from workbench.export.pytorch.exporters import EXPORTERS, Job, run_exporter, temporary
 from workbench.export.pytorch.graph_names import name_nodes, set_interface
 from workbench.export.pytorch.module import ROOT, answer, at_rest, import_torch, read_example
 from workbench.export.pytorch.opset import lower_opset
 from workbench.export.pytorch.trials import Trial, open_specs, trial_at, trials
-from workbench.model import LARGE_BYTES, load_model
-from workbench.types import Listener, Progress, Shape, TensorSpec, ignore
+from workbench.export.user_code import first_line
+from workbench.model import load_model
+from workbench.types import Feeds, Listener, Progress, Shape, TensorSpec, ignore
 
 LOWEST_OPSET = 9
 
@@ -38,6 +39,7 @@ def export_torch(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     shapes: Sequence[Mapping[str, Shape]] | None = None,
+    feeds: Sequence[Feeds] | None = None,
     listener: Listener = ignore,
 ) -> Exported:
     """Export a torch.nn.Module, an ExportedProgram or a TorchScript module; it is left as it was.
@@ -46,8 +48,9 @@ def export_torch(
     name of an input or of forward's argument, the axes that stay open and what they are called; equal names mean
     equal sizes. name: of the model, its class if not given; output: the file, in the workbench's own folder if not
     given. opset: 17 is the newest that TensorRT 8.6 reads. exporter: 'dynamo' or 'classic' (TorchScript's tracer).
-    input_names, output_names: else forward's own, and the keys or 'output_0' of what it returns. shapes: where the
-    answers are compared besides the example, by input name; else at two more sizes of every open dimension.
+    input_names, output_names: else forward's own, and the keys or 'output_0' of what it returns. shapes, feeds:
+    where the answers are compared besides the example, by input name: sizes, or arrays, which are worth more than
+    made-up ones; else at two more sizes of every open dimension. One that they leave at one size is tried at another.
 
     Raises ConfigError and ShapeError for what the arguments say; ExportError when PyTorch cannot export the module,
     when a dimension would not stay open, or when ONNX Runtime answers differently.
@@ -64,7 +67,7 @@ def export_torch(
     inputs = read_example(module, example, input_names)
     arrays = {key: tensor.numpy() for key, tensor in zip(inputs.names, inputs.tensors, strict=True)}
     specs = open_specs(arrays, open_dims or {}, dict(zip(inputs.parameters, inputs.names, strict=True)))
-    tried = trials(specs, arrays, shapes)
+    tried = trials(specs, arrays, shapes, feeds)
     job = Job(title, module, inputs, specs, tried, _tracing(tried), exporter, opset, listener)
     if exporter == "dynamo" and isinstance(module, torch.jit.ScriptModule):
         job.exporter = "classic"
@@ -97,7 +100,7 @@ def _into(path: Path, job: Job, answers: list[dict[str, np.ndarray]], outputs: t
             raise ExportError(
                 f"{job.name}: the {job.exporter} exporter does not write opset {job.opset}: choose 17 or 18."
             )
-        save(proto, draft)
+        write_model(proto, draft)
         job.listener(Progress(phase, 1, 1))
         job.listener(Progress("Checking", 0, None))
         load_model(draft)
@@ -210,14 +213,6 @@ def _output_names(
 # ---- after
 
 
-def save(proto: ModelProto, path: Path, *, large_bytes: int = LARGE_BYTES) -> None:
-    """Write the model, the same bytes for the same content; from `large_bytes` on its weights go to `<name>.data`."""
-    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < large_bytes:
-        path.write_bytes(proto.SerializeToString(deterministic=True))
-        return
-    onnx.save_model(proto, str(path), save_as_external_data=True, location=f"{path.name}.data")
-
-
 def _compared(
     job: Job,
     draft: Path,
@@ -232,6 +227,7 @@ def _compared(
         ({spec.name: trial.feeds[spec.name] for spec in specs}, found)
         for trial, found in zip(job.trials, answers, strict=True)
     ]
+    job.notes += check_told(job.name, pairs)
     try:
         parity = check_parity(draft, pairs)
     except ExportError as error:

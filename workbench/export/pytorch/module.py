@@ -184,10 +184,15 @@ def _train(module: Any, mode: bool) -> None:
 
 
 def answer(module: Any, inputs: Inputs, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """What the module answers, by output name. Whatever it raises comes through."""
+    """What the module answers, by output name. Whatever it raises comes through; ExportError for bfloat16."""
     torch = import_torch()
     tensors = [torch.from_numpy(np.array(array)) for array in arrays]
     found = flatten(inputs.call(module, tensors))
+    for name, tensor in found:
+        if tensor.dtype == torch.bfloat16:
+            raise ExportError(
+                f"output {name} of the module is bfloat16, which NumPy has not: return it as {name}.float()."
+            )
     return {name: tensor.detach().numpy().copy() for name, tensor in found}
 
 

@@ -1,7 +1,8 @@
 """What `torch.export.load` would run of a .pt2 file, found before it is loaded.
 
-It unpickles without limits, evaluates symbolic sizes and guards as Python, and opens libraries that lie in the file.
-The layout is that of `torch.export.pt2_archive`, and of PyTorch 2.7 and before: `serialized_*` without a folder.
+It unpickles without limits, evaluates symbolic sizes and guards as Python, writes names into Python source that it
+runs, and opens libraries that lie in the file. PyTorch promises no safety: what is known is looked for. The layout is
+that of `torch.export.pt2_archive`, and of PyTorch 2.7 and before: `serialized_*` without a folder.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from typing import Any
 from workbench.export.pytorch.module import import_torch
 
 _OBJECTS = ("custom_obj_", "opaque_obj_")
-_SYMBOL = ("Symbol", "Dummy")
+_NAMED = ("Symbol", "Dummy", "Float", "Integer")
+"""Of SymPy's, what takes a text: a name or a number."""
+_NAME = re.compile(r"[\w.]*")
+_NAMES = ("name", "forward_arg_names")
 _SMALL = ("floor", "ceiling", "max", "min", "size", "stride", "storage_offset", "dim", "int", "float", "len", "range")
 _GUARD_ATTRIBUTES = (*_SMALL, "math", "trunc", "ceil", "sqrt", "ndim", "shape", "dtype", "device", "torch", "sym_max")
-_NAMED_TYPES = "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 bool".split()
+_NAMED_TYPES = ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
 def code_in_pt2(path: Path) -> str:
     """What in the file would run code of whoever wrote it, as 'a pickled os.system'; empty where nothing would.
 
-    Raises OSError, zipfile.BadZipFile and ValueError for a file that is damaged.
+    That is not proof: it is what is known of PyTorch 2.6 to 2.13. Raises OSError, zipfile.BadZipFile and ValueError
+    for a file that is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -86,15 +91,21 @@ def _code_in_pickle(data: bytes) -> str:
 
 def pickled_type(error: pickle.UnpicklingError) -> str:
     """What PyTorch refuses to unpickle without trust; empty where the file is no pickle at all."""
-    if "Unsupported global" not in str(error):
-        return ""
-    return str(error).partition("GLOBAL ")[2].partition(" ")[0] or "Python object"
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    return named[1] if named else ""
 
 
 def _code_in_json(data: Any) -> Iterator[str]:
-    """Sizes and guards that are more than arithmetic, anywhere in a program."""
+    """Sizes and guards that are more than arithmetic and names that are none, anywhere in a program."""
     if isinstance(data, dict):
         for key, value in data.items():
+            if key in _NAMES:
+                texts = value if isinstance(value, list) else [value]
+                yield from (
+                    f"a name that is code ({_short(text)})"
+                    for text in texts
+                    if isinstance(text, str) and not _NAME.fullmatch(text)
+                )
             if key == "expr_str" and not _is_arithmetic(str(value), ()):
                 yield f"a size that is code ({_short(value)})"
             if key == "guards_code":
@@ -124,11 +135,13 @@ def _is_arithmetic(text: str, attributes: tuple[str, ...]) -> bool:
             if node.attr not in attributes and node.attr not in _NAMED_TYPES:
                 return False
         elif isinstance(node, ast.Call):
-            name = node.func.id if isinstance(node.func, ast.Name) else ""
-            if name and not re.fullmatch(r"[A-Z]\w*", name) and name not in _SMALL:
+            if not isinstance(node.func, (ast.Name, ast.Attribute)):
                 return False
-            if name in _SYMBOL:
-                texts -= {id(argument) for argument in node.args}
+            name = node.func.id if isinstance(node.func, ast.Name) else "size"
+            if not re.fullmatch(r"[A-Z]\w*", name) and name not in _SMALL:
+                return False
+            if name in _NAMED:
+                texts -= {id(item) for item in node.args if _NAME.fullmatch(str(getattr(item, "value", "-")))}
         elif isinstance(node, ast.Subscript) and attributes:
             texts.discard(id(node.slice))
     return not texts

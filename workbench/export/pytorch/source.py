@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, ExportError
-from workbench.export.functions import load_function
-from workbench.export.pytorch.errors import failure, first_line
+from workbench.export.functions import loaded_function
 from workbench.export.pytorch.module import import_torch
+from workbench.export.pytorch.pt2 import code_in_pt2, pickled_type
+from workbench.export.user_code import failure, first_line
 from workbench.types import Listener, LogLine, Shape, ignore
 
 _FORMS = "FILE.py:NAME or package.module:NAME (a function that returns (module, example)), a .pt2 or a TorchScript file"
@@ -28,16 +29,24 @@ class TorchSource:
     open_dims: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
-def load_torch(source: str, *, shapes: Mapping[str, Shape] | None = None, listener: Listener = ignore) -> TorchSource:
+def load_torch(
+    source: str,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    trust: bool = False,
+    listener: Listener = ignore,
+) -> TorchSource:
     """The module and example that `source` names: 'net.py:make', 'package.module:make', a .pt2 or a TorchScript file.
 
     A function returns (module, example) or (module, example, open_dims); its code is run. shapes: for TorchScript, the
     example's shapes by forward's arguments; it is filled with random float32. A file of weights is refused, a pickled
-    module too: to read it would run code of whoever wrote it. Raises ConfigError and ExportError.
+    module too: to read it would run code of whoever wrote it. A .pt2 that would do so is read with `trust` only.
+    Raises ConfigError and ExportError.
     """
     head, colon, name = source.rpartition(":")
     if colon and name.isidentifier():
-        return _checked(_called(load_function(head, name, _FORMS), source), source)
+        with loaded_function(head, name, _FORMS) as function:
+            return _checked(_called(function, source), source)
     path = Path(source).expanduser()
     if path.suffix == ".py":
         raise ConfigError(f"{source}: name the function too: {source}:NAME.")
@@ -45,7 +54,7 @@ def load_torch(source: str, *, shapes: Mapping[str, Shape] | None = None, listen
         raise ConfigError(f"{source}: there is no such file; give {_FORMS}.")
     kind = _kind(path)
     if kind == "pt2":
-        return _from_pt2(path, listener)
+        return _from_pt2(path, trust, listener)
     if kind == "torchscript":
         return _from_torchscript(path, shapes)
     raise _weights_only(path)
@@ -89,10 +98,12 @@ def _kind(path: Path) -> str:
     return "pickle"
 
 
-def _from_pt2(path: Path, listener: Listener) -> TorchSource:
+def _from_pt2(path: Path, trust: bool, listener: Listener) -> TorchSource:
     torch = import_torch()
-    text = f"{path.name}: PyTorch reads .pt2 files with pickle, which can run code: open only what you trust."
-    listener(LogLine("warning", text))
+    if not trust:
+        _check_pt2(path)
+    looked = "it was not looked for, as you trust it" if trust else "none was found, but open only what you trust"
+    listener(LogLine("warning", f"{path.name}: a .pt2 file can hold code, by way of pickle and others; {looked}."))
     try:
         program = torch.export.load(str(path))
     except Exception as error:  # it raises many kinds
@@ -105,6 +116,18 @@ def _from_pt2(path: Path, listener: Listener) -> TorchSource:
     if args and kwargs:
         raise ExportError(f"{path}: it takes positional and keyword arguments; export it with one kind of them.")
     return TorchSource(program.module(), kwargs or args, _open_dims(program))
+
+
+def _check_pt2(path: Path) -> None:
+    try:
+        found = code_in_pt2(path)
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{path}: not a file of PyTorch's, or damaged: {first_line(error)}.") from error
+    if found:
+        raise ExportError(
+            f"{path}: it holds {found}; to read it runs code of whoever wrote it. If you trust the file, say "
+            "trust=True, or --trust on the command line."
+        )
 
 
 def _open_dims(program: Any) -> dict[str, dict[int, str]]:
@@ -152,10 +175,9 @@ def _weights_only(path: Path) -> ExportError:
     try:
         content = torch.load(str(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if "Unsupported global" not in text:
+        what = pickled_type(error)
+        if not what:
             return ExportError(f"{path}: not a file of PyTorch's, or damaged; give {_FORMS}.")
-        what = text.partition("GLOBAL ")[2].partition(" ")[0] or "a Python object"
         return ExportError(
             f"{path}: it holds a pickled {what}; to read it runs code of whoever wrote it. If you trust the file, load "
             "it in a FILE.py with torch.load(..., weights_only=False), return (module, example), and name FILE.py:NAME."

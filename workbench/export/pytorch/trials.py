@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,11 @@ def open_specs(
                 raise ConfigError(
                     f"open_dims: dimension {axis} of input {name} needs a name such as 'batch', not {dim!r}."
                 )
+            if isinstance(shapes[name][axis], str):
+                raise ConfigError(
+                    f"open_dims: axis {axis % rank} of input {name} is called {shapes[name][axis]!r} and {dim!r}: "
+                    "name it once."
+                )
             size = example[name].shape[axis]
             known, where = sizes.setdefault(dim, (size, f"{name} axis {axis}"))
             if known != size:
@@ -60,28 +66,46 @@ def trials(
     specs: Sequence[TensorSpec],
     example: Mapping[str, np.ndarray],
     shapes: Sequence[Mapping[str, Shape]] | None = None,
+    feeds: Sequence[Mapping[str, Any]] | None = None,
 ) -> tuple[Trial, ...]:
-    """The example first, then other shapes: the user's, or two more sizes for every open dimension.
+    """The example first, then the user's feeds and shapes; without any, two more sizes of every open dimension.
 
-    shapes: by input name; an input that is left out keeps the example's. Raises ShapeError when one does not fit.
+    Where the user's leave an open dimension at the example's size, one more trial has it at another: a size seen once
+    proves nothing. shapes: by input name; an input that is left out keeps the example's. feeds: arrays by input name.
+    Raises ShapeError when one does not fit, or `shapes` is empty.
     """
     sizes = _sizes(specs, {name: array.shape for name, array in example.items()})
-    found = [Trial(example, sizes)]
-    if shapes is not None:
-        for given in shapes:
-            unknown = sorted(given.keys() - example.keys())
-            if unknown:
-                raise ShapeError(f"shapes: there is no input {unknown[0]!r}; the inputs are {', '.join(example)}.")
-            wanted = {name: tuple(given.get(name, array.shape)) for name, array in example.items()}
-            found.append(_filled(example, wanted, _sizes(specs, wanted), len(found)))
-        return tuple(found)
+    found = [Trial(example, sizes), *(_fed(specs, example, given) for given in feeds or ())]
+    if shapes is not None and not shapes:
+        raise ShapeError("shapes: no set of shapes is given; leave it out, or give [{input: shape}].")
+    for given in shapes or ():
+        _check_names("shapes", given, example)
+        wanted = {name: tuple(given.get(name, array.shape)) for name, array in example.items()}
+        found.append(_filled(example, wanted, _sizes(specs, wanted), len(found)))
+    steps = 2 if len(found) == 1 else 1
+    once = [name for name in sizes if len({trial.sizes[name] for trial in found}) == 1]
     batches = {spec.shape[0] for spec in specs if spec.shape}
-    ladder = {name: _others(size, name in batches) for name, size in sizes.items()}
-    for step in range(2 if sizes else 0):
+    ladder = {name: _others(sizes[name], name in batches) for name in once}
+    for step in range(steps if once else 0):
         # Every second one the other way round, so that two dimensions of one size do not stay equal.
-        tried = {name: ladder[name][(step + index) % 2] for index, name in enumerate(sizes)}
+        tried = {name: ladder[name][(step + index) % 2] for index, name in enumerate(once)}
         found.append(trial_at(specs, example, tried, len(found)))
     return tuple(found)
+
+
+def _fed(specs: Sequence[TensorSpec], example: Mapping[str, np.ndarray], given: Mapping[str, Any]) -> Trial:
+    _check_names("feeds", given, example)
+    missing = [name for name in example if name not in given]
+    if missing:
+        raise ShapeError(f"feeds: input {missing[0]} is missing; the inputs are {', '.join(example)}.")
+    feeds = {name: np.asarray(given[name]).astype(array.dtype) for name, array in example.items()}
+    return Trial(feeds, _sizes(specs, {name: array.shape for name, array in feeds.items()}, "feeds"))
+
+
+def _check_names(what: str, given: Mapping[str, Any], example: Mapping[str, np.ndarray]) -> None:
+    unknown = sorted(given.keys() - example.keys())
+    if unknown:
+        raise ShapeError(f"{what}: there is no input {unknown[0]!r}; the inputs are {', '.join(example)}.")
 
 
 def trial_at(
@@ -106,21 +130,21 @@ def _others(size: int, is_batch: bool) -> tuple[int, int]:
     return (size + step, size - step if size > step else size + 2 * step)
 
 
-def _sizes(specs: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[str, int]:
+def _sizes(specs: Sequence[TensorSpec], shapes: Mapping[str, Shape], what: str = "shapes") -> dict[str, int]:
     """The size of every open dimension. Raises ShapeError where the shapes do not fit the specs."""
     sizes: dict[str, int] = {}
     for spec in specs:
         shape = shapes[spec.name]
         said = "x".join(map(str, shape))
         if len(shape) != len(spec.shape):
-            raise ShapeError(f"shapes: {said} does not fit {spec}, which has {len(spec.shape)} dimensions.")
+            raise ShapeError(f"{what}: {said} does not fit {spec}, which has {len(spec.shape)} dimensions.")
         for axis, (dim, size) in enumerate(zip(spec.shape, shape, strict=True)):
             if isinstance(dim, str):
                 if sizes.setdefault(dim, size) != size:
-                    raise ShapeError(f"shapes: {dim} is {sizes[dim]} elsewhere and {size} in {spec.name} {said}.")
+                    raise ShapeError(f"{what}: {dim} is {sizes[dim]} elsewhere and {size} in {spec.name} {said}.")
             elif dim != size:
                 raise ShapeError(
-                    f"shapes: {spec.name} {said} has {size} in dimension {axis}, which is fixed to {dim}; "
+                    f"{what}: {spec.name} {said} has {size} in dimension {axis}, which is fixed to {dim}; "
                     f"open it: open_dims={{{spec.name!r}: {{{axis}: 'a name'}}}}."
                 )
     return sizes

@@ -16,18 +16,27 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from workbench.errors import ExportError, ModelError
-from workbench.export.converters.shapes import check_fit, name_input_dimensions, name_output_dimensions, trial_shapes
 from workbench.export.environments import Made
-from workbench.export.exported import MOST_RELATIVE, Exported, check_parity, staged
+from workbench.export.exported import Exported, staged, writing
+from workbench.export.parity import MOST_RELATIVE, check_parity, check_told
 from workbench.export.quantized import fold_int32_biases
+from workbench.export.shapes import (
+    fix_dimensions,
+    name_input_dimensions,
+    name_output_dimensions,
+    trial_sets,
+)
 from workbench.model import load_model, operator
 from workbench.process import Ended, run_process
 from workbench.types import Feeds, Listener, Progress, Shape, TensorSpec
 
-_CHILD = Path(__file__).with_name("child.py")
-PADDLE_ADAPTER = Path(__file__).with_name("paddle_converter.py")
-TENSORFLOW_ADAPTER = Path(__file__).with_name("tensorflow_converter.py")
+_CONVERTERS = Path(__file__).parent / "converters"
+_CHILD = _CONVERTERS / "child.py"
+PADDLE_ADAPTER = _CONVERTERS / "paddle_converter.py"
+TENSORFLOW_ADAPTER = _CONVERTERS / "tensorflow_converter.py"
 _COMPARING = "Comparing the export with its framework"
+
+_TENSORRT_8_OPSET = 17
 
 Answers = list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
 
@@ -74,16 +83,20 @@ def export_from(
         was_quantized = is_quantized or "is a quantized model" in log
         proto = name_input_dimensions(fold_int32_biases(proto))
         inputs = _save(proto, draft, order, told["converter"])
-        answers = _answers(order, made, inputs, trials, was_quantized, Path(folder), listener, cancel)
+        answers, rigid = _answers(order, made, inputs, trials, was_quantized, Path(folder), listener, cancel)
+        fix_dimensions(proto, rigid, answers)
         answers = [(feeds, _by_name(proto, given)) for feeds, given in answers]
         _save(name_output_dimensions(proto, answers), draft, order, told["converter"])
         listener(Progress(_COMPARING, 0, None))
-        parity = check_parity(draft, answers, most_relative=None if was_quantized else MOST_RELATIVE)
+        untold = check_told(draft.name, answers)
+        most_relative = None if was_quantized else MOST_RELATIVE
+        parity = check_parity(draft, answers, most_relative=most_relative)
         listener(Progress(_COMPARING, 1, 1))
     model = load_model(output)
-    said = (*(_openness(spec) for spec in model.inputs), *_quantization(was_quantized, is_quantized), *notes)
+    said = (*map(_openness, model.inputs), *_raised(model.opset, opset), *_quantization(was_quantized, is_quantized))
     elapsed_s = round(time.monotonic() - began, 3)
-    return Exported(model, told["framework"], told["converter"], parity, said, elapsed_s)
+    said = (*said, *rigid.values(), *untold, *notes)
+    return Exported(model, told["framework"], told["converter"], parity, said, elapsed_s, most_relative)
 
 
 # ---- asking
@@ -103,29 +116,31 @@ def _ask(
     )
     log = "\n".join(line.text for line in ended.log)
     if ended.answer is None or ended.answer["event"] == "error":
-        raise ExportError(_failure(order, made, task["task"], ended, log))
+        raise ExportError(_failure(order, made, task, ended, log))
     return ended.answer, log
 
 
-def _failure(order: Order, made: Made, task: str, ended: Ended, log: str) -> str:
-    title = made.environment.title
-    what = f"{order.path}: " + ("the conversion failed" if task == "convert" else f"{title} itself does not answer")
+def _failure(order: Order, made: Made, task: Mapping[str, Any], ended: Ended, log: str) -> str:
+    title, converts = made.environment.title, task["task"] == "convert"
+    what = f"{order.path}: " + ("the conversion failed" if converts else f"{title} itself does not answer")
     if ended.killed:
-        return f"{what}: the process was killed by the system, most likely because memory ran out; free some."
+        return f"{what}: the process {ended.how()}; free some."
     answer = ended.answer or {}
     if answer.get("kind") in ("ImportError", "ModuleNotFoundError"):
         return (
             f"{what}: {answer['message']}. The {title} environment in {made.folder} seems damaged: "
             f"`workbench environments --remove {made.environment.name}`, and say yes to a new one."
         )
-    said = answer.get("message") or f"the process ended early (exit status {ended.status})"
-    if ended.crash:
-        said = f"the converter crashed ({ended.crash})"
+    said = f"the process {ended.how()}" if ended.crash or not answer.get("message") else answer["message"]
     explained = order.explain(f"{log}\n{answer.get('message', '')}")
     if explained:
         return f"{what}: {explained}"
-    if task == "answer":
-        return f"{what} on the shapes it was asked with: {_short(said)}. Give shapes=[...] that it takes."
+    if not converts:
+        if answer.get("kind") == "Refused":
+            return f"{what}: {_short(said)}."
+        index = answer.get("set")
+        on = "the shapes it was asked with" if index is None else task["sets"][index]["said"]
+        return f"{what} on {on}: {_short(said)}. Give shapes=[...] that it takes."
     last = "" if answer.get("message") else f" The last it said: {' '.join(ended.tail[-2:])}"
     return f"{what}: {_short(said)}.{last}"
 
@@ -145,38 +160,28 @@ def _answers(
     folder: Path,
     listener: Listener,
     cancel: threading.Event,
-) -> Answers:
-    """Feeds and what the framework answers to them, outputs in its order. many: more rows, to count agreement."""
-    sets: list[dict[str, Any]] = []
-    for index, feeds in enumerate(_twice(inputs, trials.feeds or ())):
-        check_fit(inputs, {name: np.shape(array) for name, array in feeds.items()})
-        arrays: dict[str, Any] = {
-            str(place): np.asarray(feeds[spec.name]).astype(spec.dtype) for place, spec in enumerate(inputs)
-        }
-        np.savez(folder / f"given-{index}.npz", **arrays)
-        sets.append({"file": str(folder / f"given-{index}.npz"), "inputs": [{"name": spec.name} for spec in inputs]})
-    if trials.shapes is not None or not trials.feeds:
-        for shapes in trial_shapes(inputs, trials.shapes, many=many):
-            described = [{"name": spec.name, "dtype": spec.dtype, "shape": shapes[spec.name]} for spec in inputs]
-            sets.append({"inputs": described})
+) -> tuple[Answers, dict[str, str]]:
+    """Feeds and what the framework answers to them, outputs in its order. many: more rows, to count agreement.
+
+    Also the open dimensions at which the framework itself runs at one size only, each with a note on it.
+    """
+    sets = trial_sets(inputs, trials.shapes, trials.feeds or (), folder, many=many)
     told, _ = _ask(order, made, {"task": "answer", "sets": sets, "folder": str(folder)}, listener, cancel)
+    rigid = {}
+    if told["refused"] is not None:
+        another = sets.pop()
+        why = f"{made.environment.title} itself does not run on {another['said']} ({_short(told['refused'])})"
+        remedy = "give shapes=[..., ...] with two sizes that it takes, and it stays open"
+        rigid = {
+            name: f"{name} is fixed at the one size it was tried at: {why}; {remedy}." for name in another["opens"]
+        }
     found: Answers = []
     for index in range(len(sets)):
         with np.load(folder / f"feeds-{index}.npz") as file:
             given = {spec.name: file[str(place)] for place, spec in enumerate(inputs)}
         with np.load(folder / f"answers-{index}.npz") as file:
             found.append((given, {name: file[str(place)] for place, name in enumerate(told["outputs"])}))
-    return found
-
-
-def _twice(inputs: Sequence[TensorSpec], feeds: Sequence[Feeds]) -> list[Feeds]:
-    """The user's feeds, and where there is one set of several rows, half of it too: two sizes tell what is frozen."""
-    rows = {np.shape(array)[:1] for array in feeds[0].values()} if len(feeds) == 1 else set()
-    if len(rows) != 1 or not all(0 in spec.open_axes for spec in inputs):
-        return list(feeds)
-    ((count, *_),) = rows or {(1,)}
-    halves = {name: np.asarray(array)[: count // 2] for name, array in feeds[0].items()}
-    return [*feeds, halves] if count > 1 else list(feeds)
+    return found, rigid
 
 
 def _by_name(proto: ModelProto, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -221,7 +226,8 @@ def _read(draft: Path, order: Order, converter: str, log: str) -> ModelProto:
 def _save(proto: ModelProto, draft: Path, order: Order, converter: str) -> tuple[TensorSpec, ...]:
     """Write and check the model; returns its inputs."""
     try:
-        onnx.save(proto, str(draft))
+        with writing(draft):
+            onnx.save(proto, str(draft))
         return load_model(draft).inputs
     except (ModelError, ValueError) as error:
         reason = str(error).replace(str(draft), order.path.name).replace("\n", " ")
@@ -241,6 +247,13 @@ def _openness(spec: TensorSpec) -> str:
     parts = [f"open in {', '.join(names)}"] if names else []
     parts += [f"fixed in {', '.join(fixed)}"] if fixed else []
     return f"input {spec.name} is {' and '.join(parts) or 'a scalar'}."
+
+
+def _raised(opset: int, asked: int) -> tuple[str, ...]:
+    if opset == asked:
+        return ()
+    older = f"; TensorRT 8.6 reads up to {_TENSORRT_8_OPSET}" if opset > _TENSORRT_8_OPSET else ""
+    return (f"opset {opset} instead of {asked}: the converter chose it, most likely as an operator needs it{older}.",)
 
 
 def _quantization(was: bool, is_now: bool) -> tuple[str, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorShapeProto
 
 from workbench.errors import ShapeError
-from workbench.types import Shape, TensorSpec
+from workbench.export.parity import by
+from workbench.types import Feeds, Shape, TensorSpec
 
 _BATCHES, _MANY = (1, 2), (24, 32)
 _SIDES = ((128, 160), (160, 96))
@@ -16,6 +19,54 @@ _LENGTHS = (16, 24)
 
 Answer = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """Feeds and outputs by name."""
+
+
+def trial_sets(
+    inputs: Sequence[TensorSpec],
+    shapes: Sequence[Mapping[str, Shape]] | None,
+    feeds: Sequence[Feeds],
+    folder: Path,
+    *,
+    many: bool = False,
+) -> list[dict[str, Any]]:
+    """What `child` shall answer to: the user's feeds and shapes, and one more where they leave an open dimension at
+    one size, which proves nothing; without any of the user's, two proposed ones.
+
+    folder: gets the feeds' arrays. said: for messages. opens: of the one more, the dimensions it is there for.
+    """
+    sets: list[dict[str, Any]] = []
+    seen: list[Mapping[str, Shape]] = []
+    for index, given in enumerate(_twice(inputs, feeds)):
+        seen.append({name: np.shape(array) for name, array in given.items()})
+        check_fit(inputs, seen[-1])
+        arrays: dict[str, Any] = {
+            str(place): np.asarray(given[spec.name]).astype(spec.dtype) for place, spec in enumerate(inputs)
+        }
+        np.savez(folder / f"given-{index}.npz", **arrays)
+        sets.append({"file": str(folder / f"given-{index}.npz")})
+    if shapes is not None or not feeds:
+        seen += trial_shapes(inputs, shapes, many=many)
+    another, opens = another_size(inputs, seen, many=many)
+    seen += [another] if opens else []
+    for index, sizes in enumerate(seen):
+        sets += [{}] if index >= len(sets) else []
+        sets[index]["said"] = ", ".join(f"{name} {by(shape)}" for name, shape in sizes.items())
+        sets[index]["inputs"] = [
+            {"name": spec.name, "dtype": spec.dtype, "shape": list(sizes[spec.name])} for spec in inputs
+        ]
+    if opens:
+        sets[-1]["opens"] = opens
+    return sets
+
+
+def _twice(inputs: Sequence[TensorSpec], feeds: Sequence[Feeds]) -> list[Feeds]:
+    """The user's feeds, and where there is one set of several rows, half of it too: two sizes tell what is frozen."""
+    rows = {np.shape(array)[:1] for array in feeds[0].values()} if len(feeds) == 1 else set()
+    if len(rows) != 1 or rows == {()} or not all(0 in spec.open_axes for spec in inputs):
+        return list(feeds)
+    ((count,),) = rows
+    halves = {name: np.asarray(array)[: count // 2] for name, array in feeds[0].items()}
+    return [*feeds, halves] if count > 1 else list(feeds)
 
 
 def trial_shapes(
@@ -36,6 +87,26 @@ def trial_shapes(
         sets.append(proposed[number % 2] | {name: tuple(shape) for name, shape in shapes.items()})
         check_fit(inputs, sets[-1])
     return tuple(sets)
+
+
+def another_size(
+    inputs: Sequence[TensorSpec], seen: Sequence[Mapping[str, Shape]], *, many: bool = False
+) -> tuple[dict[str, Shape], tuple[str, ...]]:
+    """Shapes at which every open dimension that had one size in all sets of `seen` has another; and their names.
+
+    The others stay as in the first set.
+    """
+    proposed = tuple({spec.name: _proposal(spec, number, many) for spec in inputs} for number in (0, 1))
+    shapes = {spec.name: list(seen[0][spec.name]) for spec in inputs}
+    once = []
+    for spec in inputs:
+        for axis in spec.open_axes:
+            sizes = {given[spec.name][axis] for given in seen}
+            if len(sizes) == 1:
+                once.append(str(spec.shape[axis]))
+                others = [other[spec.name][axis] for other in proposed if other[spec.name][axis] not in sizes]
+                shapes[spec.name][axis] = others[-1] if others else max(sizes) + 1
+    return {name: tuple(shape) for name, shape in shapes.items()}, tuple(once)
 
 
 def check_fit(inputs: Iterable[TensorSpec], shapes: Mapping[str, Shape]) -> None:
@@ -71,10 +142,19 @@ def name_input_dimensions(proto: ModelProto) -> ModelProto:
     return proto
 
 
+def fix_dimensions(proto: ModelProto, names: Collection[str], answers: Sequence[Answer]) -> None:
+    """Give the inputs' open dimensions of these names the size that they have in the answers."""
+    for value in proto.graph.input:
+        for axis, item in enumerate(value.type.tensor_type.shape.dim):
+            if item.dim_param in names:
+                item.dim_value = answers[0][0][value.name].shape[axis]
+
+
 def name_output_dimensions(proto: ModelProto, answers: Sequence[Answer]) -> ModelProto:
     """Give open dimensions of outputs the name of the input's dimension that had the same size every time.
 
-    Where sizes did not change, or none fits, they get a name of their own. Returns `proto`.
+    Where sizes did not change, or none fits, they get a name of their own. A stated size that varied is open. Returns
+    `proto`.
     """
     sizes: dict[tuple[int, ...], str] = {}
     for value in proto.graph.input:
@@ -87,8 +167,8 @@ def name_output_dimensions(proto: ModelProto, answers: Sequence[Answer]) -> Mode
         if not value.type.tensor_type.HasField("shape") and len(ranks) == 1:
             value.type.tensor_type.shape.dim.extend(TensorShapeProto.Dimension() for _ in range(min(ranks)))
         for axis, item in enumerate(value.type.tensor_type.shape.dim):
-            if item.dim_value <= 0:
-                seen = tuple(outputs[value.name].shape[axis] for _, outputs in answers) if min(ranks) > axis else ()
+            seen = tuple(outputs[value.name].shape[axis] for _, outputs in answers) if min(ranks) > axis else ()
+            if item.dim_value <= 0 or len(set(seen)) > 1:
                 item.dim_param = sizes.get(seen) or f"{value.name}_{axis}"
     return proto
 

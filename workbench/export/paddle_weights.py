@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from workbench.errors import ExportError
+from workbench.protobuf import fields, varint
 
 _ITEM_BYTES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 19: 8, 20: 1, 21: 1, 22: 2, 23: 8, 24: 16}
 """Of each `VarType.Type` of Paddle's framework.proto."""
@@ -55,29 +56,11 @@ def _skip_tensor(file: BinaryIO) -> None:
 
 def _description(data: bytes) -> tuple[int, list[int]]:
     """The type and dimensions in a TensorDesc message: field 1 and field 2, packed or not."""
-    kind, dims, place = -1, list[int](), 0
-    while place < len(data):
-        tag, place = _varint(data, place)
-        if tag == 0x12:  # packed
-            length, place = _varint(data, place)
-            end = place + length
-            while place < end:
-                dim, place = _varint(data, place)
-                dims.append(dim)
-            continue
-        value, place = _varint(data, place)
-        if tag == 0x08:
-            kind = value
-        elif tag == 0x10:
-            dims.append(value)
+    kind, dims = -1, list[int]()
+    for number, start, end in fields(data, 0, len(data)):
+        if number == 1:
+            kind = varint(data, start)[0]
+        while number == 2 and start < end:
+            dim, start = varint(data, start)
+            dims.append(dim)
     return kind, dims
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if not byte & 0x80:
-            return value, place

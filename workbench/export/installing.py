@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ExportError
-from workbench.export.converters.interpreters import Interpreter, python_in
+from workbench.export.interpreters import Interpreter, python_in
 from workbench.process import Ended, run_process
 from workbench.types import Listener, LogLine, Progress
 
@@ -114,16 +114,15 @@ class _Runner:
     """Runs the steps of making an environment; each ends the whole with an ExportError when it fails."""
 
     def __init__(self, scratch: Path, listener: Listener, cancel: threading.Event) -> None:
-        self.listener, self.cancel = listener, cancel
-        # What is stopped in the middle leaves its scratch files, so they lie where everything is removed.
-        self.variables = {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch), "PIP_USER": "0"}
+        self.scratch, self.listener, self.cancel = scratch, listener, cancel
 
     def __call__(self, command: list[Any], phase: str, decode: Callable[[bytes], list[Any]] | None = None) -> None:
         ended = run_process(
             command,
             self.listener,
             self.cancel,
-            environment=self.variables,
+            environment={"PIP_USER": "0"},
+            scratch=self.scratch,
             starting=phase,
             decode=decode or _Lines(),
         )
@@ -169,8 +168,8 @@ class PipLines:
 
 
 def _failure(phase: str, ended: Ended) -> str:
-    if ended.killed:
-        reason = "was killed by the system, most likely because memory ran out: close other programs"
+    if ended.status < 0:
+        reason = ended.how()
     else:
         said = [line.text.removeprefix("ERROR: ") for line in ended.log if line.text.startswith("ERROR:")]
         last = " ".join(said) or " ".join(ended.tail[-2:]) or f"exit status {ended.status}"
