@@ -41,8 +41,12 @@ class Built:
         how = "reused" if self.reused else f"built in {engine.build_s:.1f} s"
         return (
             f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: {how}, "
-            f"{engine.plan_bytes / 1e6:.1f} MB, {engine.nodes} nodes -> {engine.layers} layers"
+            f"{engine.plan_bytes / 1e6:.1f} MB, {_count(engine.nodes, 'node')} -> {_count(engine.layers, 'layer')}"
         )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,11 @@ def _unnoticed(nodes: Iterable[NodeProto], known: Mapping[str, ValueInfoProto]) 
             given, kernel, made = (full_shape(known.get(name)) for name in (*node.input[:2], node.output[0]))
             groups = next((item.i for item in node.attribute if item.name == "group"), 1)
             if given and kernel and given[1] != kernel[1] * groups:
-                yield ShapeConflict(node.name, "Conv", f"it takes {kernel[1] * groups} channels, not {given[1]}")
+                yield ShapeConflict(
+                    node.name,
+                    "Conv",
+                    f"it takes {kernel[1] * groups} channel{'s' * (kernel[1] * groups > 1)}, not {given[1]}",
+                )
             elif (
                 given and kernel and len(given) == len(kernel) and 0 in (full_shape(known.get(node.output[0])) or (0,))
             ):

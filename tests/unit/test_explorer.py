@@ -90,7 +90,7 @@ def test_undo_goes_back_step_by_step_to_the_file_and_no_further(state: ExplorerS
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("image:1=channels", "Conv /stem/conv/Conv: it takes 1 channels, not 2"),
+        ("image:1=channels", "Conv /stem/conv/Conv: it takes 1 channel, not 2"),
         ("depth=4", "no dimension 'depth'"),
         ("batch", "write NAME=SIZE"),
         ("image:9=n", "9 is not one of them"),

@@ -299,3 +299,10 @@ def test_sources_of_one_name_keep_their_exports(home: Path, tmp_path: Path) -> N
     ]  # fmt: skip
     (home / "exports" / "net.onnx").unlink()
     assert export(tmp_path / "c.pt2") == "net.onnx"
+
+
+def test_an_export_never_replaces_what_is_no_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("mine")
+    with pytest.raises(ExportError, match=r"an export is called NAME\.onnx"), staged(tmp_path / "net.py") as draft:
+        draft.write_bytes(b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.py"] and (tmp_path / "net.py").read_text() == "mine"

@@ -505,10 +505,12 @@ def test_a_branch_on_values_is_refused_with_its_line(tmp_path: Path) -> None:
         export_torch(Branch(), PICTURES, output=tmp_path / "branch.onnx")
 
 
-def test_a_branch_that_the_classic_exporter_decided_is_noted(tmp_path: Path) -> None:
-    exported = export_torch(Branch(), PICTURES, exporter="classic", output=tmp_path / "branch.onnx")
-    (note,) = exported.notes
-    assert "`if x.sum() > 0:` was decided while tracing" in note
+def test_a_branch_that_the_classic_exporter_decided_is_found_out(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExportError, match=r"signs changed.*`if x.sum\(\) > 0:` was decided while tracing.*torch\.where"
+    ):
+        export_torch(Branch(), PICTURES, exporter="classic", output=tmp_path / "branch.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 class Unsupported(nn.Module):
@@ -885,3 +887,18 @@ except workbench.WorkbenchError as error:
     assert (
         "PyTorch is not installed" in said and "make lab" in said and 'pip install "tensorrt-workbench[torch]"' in said
     )
+
+
+@pytest.mark.parametrize("dim", ["1", "batch,", "", "a b"])
+def test_a_dimension_needs_a_name_that_is_one(dim: str) -> None:
+    with pytest.raises(ConfigError, match="needs a name such as 'batch'"):
+        export_torch(torch.nn.ReLU(), torch.rand(2, 4), open_dims={"input": {0: dim}})
+
+
+def test_what_people_try_first_is_answered_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"export\.load_torch\('net\.py:make'\)"):
+        export_torch("net.py:make")
+    with pytest.raises(ConfigError, match="give an example"):
+        export_torch(torch.nn.ReLU())
+    with pytest.raises(ConfigError, match=r"\{0: 'batch'\}"):
+        export_torch(torch.nn.ReLU(), torch.rand(2, 4), open_dims={"input": [0]})  # type: ignore[dict-item]

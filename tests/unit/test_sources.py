@@ -103,8 +103,15 @@ def test_what_lies_in_a_folder_tells_the_framework(tmp_path: Path, files: list[s
 )
 def test_a_folder_with_nothing_of_paddles_is_not_called_paddle(tmp_path: Path, files: list[str]) -> None:
     touch(tmp_path / "net", *files)
-    with pytest.raises(ConfigError, match=r"whose model is it\?"):
+    with pytest.raises(ConfigError, match="holds no model of Paddle or TensorFlow; name the folder or file"):
         framework_of(str(tmp_path / "net"))
+
+
+def test_a_folder_of_models_names_those_that_are(tmp_path: Path) -> None:
+    touch(tmp_path / "models" / "det", "inference.pdmodel")
+    touch(tmp_path / "models" / "notes", "read.me")
+    with pytest.raises(ConfigError, match=r"name a folder in it that does: det[.]"):
+        framework_of(str(tmp_path / "models"))
 
 
 def test_a_folder_whose_name_looks_like_a_function_is_a_folder(tmp_path: Path) -> None:
@@ -128,7 +135,7 @@ def test_the_users_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("net.py:make()", "there is no such file"),
         (":make", ":make: there is no such file or folder."),
         ("notes.txt", "notes.txt: whose model is it? Say --from torch, paddle or tensorflow."),
-        ("empty", "empty: whose model is it?"),
+        ("empty", "empty: this folder holds no model"),
         ("~nobody-of-this-name/net.pt2", "not a path (Could not determine home directory.)."),
         ("x" * 300, "... : not a path (File name too long)."),
     ],

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from workbench.errors import ConfigError, ExportError
 from workbench.export.environments import ENVIRONMENTS, Environment, folder_of, make, remove, status, why_make
 from workbench.export.exported import exported_to_json
-from workbench.export.sources import ExportRequest, environment_for, export_source, parse_open_dims
-from workbench.profiles import parse_profiles
+from workbench.export.sources import ExportRequest, environment_for, export_source, parse_open_dims, parse_shape_sets
 from workbench.terminal import Printer, table
-from workbench.types import Shape
 
 
 def export(options: argparse.Namespace) -> tuple[Any, str]:
@@ -27,7 +24,7 @@ def export(options: argparse.Namespace) -> tuple[Any, str]:
         open_dims=parse_open_dims(options.open),
         inputs=_names(options.inputs),
         outputs=_names(options.outputs),
-        shapes=_shapes(options.shapes),
+        shapes=parse_shape_sets(options.shapes),
         trust=options.trust,
     )
     environment = environment_for(request)
@@ -79,8 +76,3 @@ def _environment(name: str) -> Environment:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _shapes(texts: list[str]) -> tuple[Mapping[str, Shape], ...]:
-    """Sets of shapes: an input given again starts the next one."""
-    return tuple({name: item.opt for name, item in profile.ranges.items()} for profile in parse_profiles(texts))

@@ -86,6 +86,8 @@ def staged(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise ExportError(f"{path}: a folder; name a file in it.")
+    if path.suffix.lower() != ".onnx":  # else a slip of the keyboard replaces the source
+        raise ExportError(f"{path}: an export is called NAME.onnx; name it so.")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         work = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-")

@@ -115,7 +115,8 @@ def _check_call(describe: Describe, weights: Mapping[str, np.ndarray]) -> None:
         inspect.signature(describe).bind(*arguments)
     except TypeError as error:
         wanted = "(trt, network, weights)" if weights else "(trt, network)"
-        raise ConfigError(f"{describe.__name__} is called with {wanted}: {error}.") from error
+        hand_in = "" if weights else " If it wants weights, hand them in: weights={name: array}, or --weights FILE.npz."
+        raise ConfigError(f"{describe.__name__} is called with {wanted}: {error}.{hand_in}") from error
 
 
 def _checked(name: str, value: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ from workbench.export.pytorch.module import import_torch
 from workbench.export.pytorch.source import load_torch
 from workbench.export.user_code import failure
 from workbench.process import Ended, run_process
+from workbench.profiles import parse_profiles
 from workbench.types import Listener, Shape, ignore
 
 FRAMEWORKS = ("torch", "paddle", "tensorflow")
@@ -28,6 +30,7 @@ _TORCH = (".pt2", ".pt", ".pth", ".py", ".torchscript")
 _TENSORFLOW = (".keras", ".h5", ".hdf5", ".pb", ".uff")
 _PADDLE_ONLY = (".pdmodel", ".pdiparams", ".pdparams")
 _PADDLE = (*_PADDLE_ONLY, ".json")
+_MOST_FOLDERS = 100
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,32 @@ def framework_of(source: str) -> str:
         return "torch"
     suffix = path.suffix.lower()
     if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "tensorflow"
-        names = [item.name for item in path.iterdir()]  # Paddle 3's .json, as others have too, lies beside a .pdiparams
-        if "__model__" in names or any(name.endswith(_PADDLE_ONLY) for name in names):
-            return "paddle"
-    elif suffix in _TORCH:
+        found = _of_folder(path)
+        if found:
+            return found
+        inside = [item for item in sorted(path.iterdir())[:_MOST_FOLDERS] if item.is_dir() and _of_folder(item)]
+        holding = ", ".join(item.name for item in inside)
+        hint = f"name a folder in it that does: {holding}" if inside else "name the folder or file of a saved model"
+        raise ConfigError(f"{source}: this folder holds no model of Paddle or TensorFlow; {hint}.")
+    if suffix in _TORCH:
         return "torch"
-    elif suffix in _TENSORFLOW:
+    if suffix in _TENSORFLOW:
         return "tensorflow"
-    elif suffix in _PADDLE or path.name == "__model__":
+    if suffix in _PADDLE or path.name == "__model__":
         return "paddle"
-    elif suffix == ".onnx":
+    if suffix == ".onnx":
         raise ConfigError(f"{source}: this is ONNX already; build or inspect it.")
     if not path.exists():
         raise ConfigError(f"{source}: there is no such file or folder.")
     raise ConfigError(f"{source}: whose model is it? Say --from torch, paddle or tensorflow.")
+
+
+def _of_folder(folder: Path) -> str:
+    """'' where it holds no model. Paddle 3's .json, as others have too, lies beside a .pdiparams."""
+    if (folder / "saved_model.pb").is_file():
+        return "tensorflow"
+    names = [item.name for item in folder.iterdir()] if os.access(folder, os.R_OK) else []
+    return "paddle" if "__model__" in names or any(name.endswith(_PADDLE_ONLY) for name in names) else ""
 
 
 def environment_for(request: ExportRequest) -> Environment | None:
@@ -107,6 +120,7 @@ def export_source(
     framework = _framework(request)
     if framework == "torch":
         return _export_torch_apart(request, listener, cancel)
+    _check_options(request, framework)
     common: dict[str, Any] = {
         "output": request.output,
         "opset": request.opset,
@@ -118,6 +132,22 @@ def export_source(
     if framework == "paddle":
         return export_paddle(request.source, **common)
     return export_tensorflow(request.source, inputs=request.inputs or None, outputs=request.outputs or None, **common)
+
+
+def _check_options(request: ExportRequest, framework: str) -> None:
+    """Options that would have no effect are refused."""
+    title = {"paddle": "Paddle", "tensorflow": "TensorFlow"}[framework]
+    if request.open_dims or request.exporter != "dynamo":
+        option = "open dimensions are" if request.open_dims else "the choice of an exporter is"
+        raise ConfigError(f"{option} for PyTorch; {title}'s models say themselves which of their sizes are open.")
+    if framework == "paddle" and (request.inputs or request.outputs):
+        raise ConfigError("inputs and outputs are named for TensorFlow; a Paddle model names its own.")
+
+
+def parse_shape_sets(texts: Iterable[str]) -> tuple[Mapping[str, Shape], ...]:
+    """['x:1x3x64x64', 'x:4x3x64x64'] -> two sets: an input given again starts the next one. Raises ShapeError."""
+    profiles = parse_profiles(texts)
+    return tuple({name: item.opt for name, item in profile.ranges.items()} for profile in profiles)
 
 
 def parse_open_dims(texts: Iterable[str]) -> dict[str, dict[int, str]]:
@@ -198,6 +228,7 @@ def _export_torch_apart(request: ExportRequest, listener: Listener, cancel: thre
             listener,
             cancel,
             request={"task": "export_torch", **vars(request), "output": str(draft)},
+            environment={"PYTHONSAFEPATH": "1"},  # nothing in the user's folder stands in for the standard library
             starting="Starting PyTorch",
         )
         if ended.answer is None:

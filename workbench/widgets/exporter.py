@@ -102,7 +102,18 @@ class _Options:
             row("Exporter", self.exporter, _quiet(exporters)),
             row("Open sizes", self.dims, _quiet(open_dims)),
         ]
-        self.boxes = [*self.torch_rows, row("Opset", self.opset, _quiet(newest))]
+        self.shapes = widgets.Text(placeholder="x:1x3x224x224 x:4x3x224x224", layout=widgets.Layout(width="300px"))
+        self.ends = widgets.Text(placeholder="image -> scores", layout=widgets.Layout(width="300px"))
+        compared = "where the answers are compared; empty for sizes that fit. TorchScript needs one: the example's"
+        self.ends_row = row("Ends", self.ends, _quiet("inputs and outputs of the frozen graph; empty for all of them"))
+        self.boxes = [
+            *self.torch_rows,
+            row("Opset", self.opset, _quiet(newest)),
+            row("Shapes", self.shapes, _quiet(compared)),
+            self.ends_row,
+        ]
+        link((state, "shapes"), (self.shapes, "value"))
+        link((state, "ends"), (self.ends, "value"))
         link((state, "open_dims"), (self.dims, "value"))
         link((state, "opset"), (self.opset, "value"))
         self.exporter.observe(lambda change: setattr(state, "exporter", change["new"]), "value")
@@ -113,6 +124,7 @@ class _Options:
         self.exporter.choose(self.state.exporter)
         for item in self.torch_rows:
             item.layout.display = "" if self.state.framework == "torch" else "none"
+        self.ends_row.layout.display = "" if self.state.is_frozen else "none"
 
 
 class _Yes:

@@ -29,7 +29,7 @@ LOWEST_OPSET = 9
 
 def export_torch(
     module: Any,
-    example: Any,
+    example: Any = None,
     *,
     open_dims: Mapping[str, Mapping[int, str]] | None = None,
     output: str | Path | None = None,
@@ -57,6 +57,13 @@ def export_torch(
     """
     start = time.monotonic()
     torch = import_torch()
+    if isinstance(module, str | Path):
+        raise ConfigError(
+            f"{module}: give the module itself: found = export.load_torch({str(module)!r}), then "
+            "export.torch(found.module, found.example)."
+        )
+    if example is None:
+        raise ConfigError("give an example of what forward takes: a tensor, a tuple of tensors, or a dict by name.")
     if exporter not in EXPORTERS:
         raise ConfigError(f"there is no exporter {exporter!r}; choose one of {', '.join(EXPORTERS)}.")
     if not LOWEST_OPSET <= opset <= onnx.defs.onnx_opset_version():
@@ -239,8 +246,33 @@ def _compared(
             ) from error
         check_parity(draft, pairs[:1])  # raises when the shape is not to blame
         raise dims.frozen(error, proto, job.tracing.sizes, job.name, job.exporter, sources) from error
+    if job.exporter == "classic":
+        _compare_mirrored(job, draft, [spec.name for spec in specs], list(answers[0]))
     job.listener(Progress(phase, 1, 1))
     return parity
+
+
+def _compare_mirrored(job: Job, draft: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """The exporter that records a single run knows one way through a branch: the example with its signs changed may go
+    another, where the module takes it and answers with finite numbers."""
+    feeds = {name: -array if array.dtype.kind == "f" else array for name, array in job.trials[0].feeds.items()}
+    try:
+        found = answer(job.module, job.inputs, list(feeds.values()))
+    except Exception:  # the user's own code may raise anything; it need not take these
+        return
+    finite = all(np.isfinite(array).all() for array in found.values() if array.dtype.kind == "f")
+    if not finite or len(found) != len(outputs):
+        return
+    try:
+        wanted = dict(zip(outputs, found.values(), strict=True))
+        check_parity(draft, [({name: feeds[name] for name in inputs}, wanted)])
+    except ExportError as error:
+        noted = f" ({'; '.join(job.notes)})" if job.notes else ""
+        raise ExportError(
+            f"{job.name}: the export answers as the module on the example, and not on the example with its signs "
+            f"changed: the classic exporter records the one way that the example takes{noted}. Write the branch with "
+            "torch.where or torch.cond, and use exporter='dynamo'."
+        ) from error
 
 
 def _release(torch: Any) -> str:

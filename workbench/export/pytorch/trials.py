@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from workbench.errors import ConfigError, ShapeError
 from workbench.types import Dim, Shape, TensorSpec
+
+_NAME = re.compile(r"[^\W\d][\w.\-]*")
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,17 @@ def open_specs(
         if name not in shapes:
             raise ConfigError(f"open_dims: there is no input {given!r}; the inputs are {', '.join(shapes)}.")
         rank = len(shapes[name])
+        if not isinstance(axes, Mapping):
+            raise ConfigError(f"open_dims: for input {name} write the axes with their names, such as {{0: 'batch'}}.")
         for axis, dim in axes.items():
             if not isinstance(axis, int) or not -rank <= axis < rank:
                 raise ConfigError(
                     f"open_dims: input {name} has {rank} dimensions; {axis!r} is not one, counted from 0."
                 )
-            if not isinstance(dim, str) or not dim:
+            if not isinstance(dim, str) or not _NAME.fullmatch(dim):
                 raise ConfigError(
-                    f"open_dims: dimension {axis} of input {name} needs a name such as 'batch', not {dim!r}."
+                    f"open_dims: dimension {axis} of input {name} needs a name such as 'batch', not {dim!r}; "
+                    "to fix it to the example's size, leave it out."
                 )
             if isinstance(shapes[name][axis], str):
                 raise ConfigError(
