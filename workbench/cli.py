@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="workbench",
-        description="From an ONNX model to a fast, trusted NVIDIA engine.",
+        description="From a trained network to a fast, trusted NVIDIA engine.",
         epilog="Engines are kept in your cache folder, or where WORKBENCH_HOME says. "
         "Exit status: 0 well, 1 a failure, 2 a mistake of yours, 130 stopped.",
     )
@@ -50,6 +50,16 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    _model_verbs(command)
+    _engine_verbs(command)
+    return parser
+
+
+Command = Callable[[str, Callable[[argparse.Namespace], tuple[Any, str]], str], argparse.ArgumentParser]
+
+
+def _model_verbs(command: Command) -> None:
+    """What brings a model here and tells what it is."""
     command("backends", engines.backends, "what each back end can do on this machine")
 
     inspect = command("inspect", models.inspect, "inputs, outputs, operators of a model, and which back end takes it")
@@ -71,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     environments.add_argument("--remove", metavar="NAME", help="delete this one")
     environments.add_argument("--verbose", action="store_true", help="print pip's lines on stderr")
 
+
+def _engine_verbs(command: Command) -> None:
+    """What is done with engines."""
     building = command("build", engines.build, "build an engine, or reuse the stored one")
     _model_options(building)
     _build_options(building)
@@ -107,7 +120,6 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
     listing.add_argument("--remove", metavar="KEY", help="forget this engine")
     listing.add_argument("--prune", metavar="SIZE", type=_size, help="remove the longest unused until SIZE is left: 2G")
-    return parser
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
