@@ -77,34 +77,36 @@ def _compute(
     constants: Mapping[str, TensorProto],
     known: Mapping[str, ValueInfoProto],
 ) -> dict[str, TensorProto]:
-    import onnxruntime
+    """The values, by tensor. In Python: a division by zero in ONNX Runtime's kernels may end the whole process."""
+    from onnx.reference import ReferenceEvaluator
 
     needed = set().union(*wanted.values())
-    order = [node for node in proto.graph.node if node.name in needed]
-    sources = {name: known[name] for node in order if node.op_type in ("Shape", "Size") for name in node.input[:1]}
-    fixed = [
-        onnx.helper.make_node("ConstantOfShape", [f"{name}::shape"], [name], name=f"{name}::source") for name in sources
-    ]
-    shapes = [
-        onnx.numpy_helper.from_array(np.array(full_shape(value), np.int64), f"{name}::shape")
-        for name, value in sources.items()
-    ]
+    order = [_told(node, known) for node in proto.graph.node if node.name in needed]
     used = {name for node in order for name in node.input}
-    graph = onnx.helper.make_graph(
-        [*fixed, *order], "shapes", [], [ValueInfoProto(name=name) for name in wanted],
-        [*shapes, *(item for name, item in constants.items() if name in used and name not in sources)],
-    )  # fmt: skip
+    weights = [item for name, item in constants.items() if name in used]
+    outputs = [ValueInfoProto(name=name) for name in wanted]
+    graph = onnx.helper.make_graph(order, "shapes", [], outputs, weights)
     small = onnx.helper.make_model(graph, opset_imports=proto.opset_import, ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(small.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        values: list[Any] = session.run(list(wanted), {})
-    except Exception:  # its exceptions have no common base but Exception; the tensor stays unknown, and is shown so
+        with np.errstate(divide="raise", invalid="raise"):
+            values: Any = ReferenceEvaluator(small).run(list(wanted), {})
+    except Exception:  # it raises many kinds; the tensor stays unknown, and is shown so
         alone = [{name: keys} for name, keys in wanted.items()] if len(wanted) > 1 else []
         return {name: value for one in alone for name, value in _compute(proto, one, constants, known).items()}
-    return {name: onnx.numpy_helper.from_array(value, name) for name, value in zip(wanted, values, strict=True)}
+    found = zip(wanted, map(np.asarray, values), strict=True)
+    return {name: onnx.numpy_helper.from_array(value, name) for name, value in found if value.dtype.kind == "i"}
+
+
+def _told(node: NodeProto, known: Mapping[str, ValueInfoProto]) -> NodeProto:
+    """A Shape or Size of what is known as a constant; any other node as it is."""
+    if node.op_type not in ("Shape", "Size"):
+        return node
+    sizes = full_shape(known.get(node.input[0])) or ()
+    attributes = {item.name: item.i for item in node.attribute}
+    value = np.array(sizes[slice(attributes.get("start"), attributes.get("end"))], np.int64)
+    if node.op_type == "Size":
+        value = np.array(math.prod(sizes), np.int64)
+    return onnx.helper.make_node("Constant", [], list(node.output), value=onnx.numpy_helper.from_array(value))
 
 
 def full_shape(value: ValueInfoProto | None) -> Shape | None:

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROBE = """
-import ensurepip, json, sys, venv
-print(json.dumps([sys.version_info[:2], getattr(sys, "_base_executable", "") or sys.executable]))
+import ensurepip, json, os, sys, venv
+base = getattr(sys, "_base_executable", "") or sys.executable
+if sys.prefix != sys.base_prefix and os.path.dirname(base) == os.path.dirname(sys.executable):  # as 3.10 may say
+    name = "python.exe" if os.name == "nt" else os.path.join("bin", "python%d.%d" % sys.version_info[:2])
+    found = os.path.join(sys.base_prefix, name)
+    base = found if os.path.exists(found) else base
+print(json.dumps([sys.version_info[:2], base]))
 """
 _PATIENCE_S = 20.0
 
