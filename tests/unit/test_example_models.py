@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers_sources import NEEDS_TORCH
 
 from workbench.building import build
 from workbench.engine import read_layers
@@ -18,9 +18,7 @@ from workbench.preprocessing import apply
 from workbench.reference import Reference
 from workbench.store import EngineStore
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("WORKBENCH_TEST_TORCH") == "0", reason="PyTorch is left out: WORKBENCH_TEST_TORCH=0"
-)
+pytestmark = NEEDS_TORCH
 DATA = Path(__file__).parents[2] / "data"
 NAMES = (DATA / "imagenet_classes.txt").read_text().splitlines()
 
