@@ -1,0 +1,83 @@
+"""A picture of a network before and after: boxes, arrows, and which box became which. What GraphView draws."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ENGINE, NATIVE, VARIABLE = "engine", "native", "variable"
+"""What `part` may say besides the id of a subgraph: the colours of Paddle-TRT's figures, green, yellow and red."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node, a layer, a subgraph's engine or a variable.
+
+    label: a few words in the box ('Conv', 'conv + bias + relu'). name: in full. folders: of the name, outermost first.
+    group: boxes of one value share a colour when coloured by fusion; None for those that no fusion concerns.
+    kind: of fusion ('vertical', 'reformat', ...) or ''. side: ENGINE, NATIVE or VARIABLE. part: the subgraph's id or ''.
+    facts: what a tooltip lists, as (name, value).
+    """
+
+    label: str
+    name: str
+    folders: tuple[str, ...] = ()
+    group: str | None = None
+    kind: str = ""
+    precision: str = ""
+    time_ms: float | None = None
+    side: str = ENGINE
+    part: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A tensor from one box to another, by their places in `Pane.boxes`. label: its shape and type."""
+
+    source: int
+    target: int
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Pane:
+    title: str
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """links: pairs of places, in `before.boxes` and `after.boxes`, of boxes that belong together; many to many.
+
+    colors: the ways of colouring that have something to tell, the first one being on: 'fusion', 'kind', 'precision',
+    'time', 'side', 'part'.
+    """
+
+    title: str
+    before: Pane
+    after: Pane
+    links: tuple[tuple[int, int], ...]
+    colors: tuple[str, ...] = ("fusion",)
+
+
+def picture_to_json(picture: Picture) -> dict[str, Any]:
+    """Fields that say nothing are left out: 10,000 boxes travel to the browser at once."""
+    return {
+        "title": picture.title,
+        "before": _pane(picture.before),
+        "after": _pane(picture.after),
+        "links": [list(pair) for pair in picture.links],
+        "colors": list(picture.colors),
+    }
+
+
+def _pane(pane: Pane) -> dict[str, Any]:
+    return {
+        "title": pane.title,
+        "boxes": [
+            {name: value for name, value in asdict(box).items() if value not in ("", None, ())} for box in pane.boxes
+        ],
+        "arrows": [[arrow.source, arrow.target, arrow.label] for arrow in pane.arrows],
+    }
