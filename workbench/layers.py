@@ -18,6 +18,11 @@ _TENSOR = re.compile(
 _TACTIC = re.compile(r"TacticName: (.*?), StreamId:")
 _STREAM = re.compile(r"StreamId: (\d+)")
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\s]*(?:\[ONNX Layer: |$))")
+_PRECISIONS = {
+    **dict.fromkeys(("float", "float32"), "fp32"),
+    **dict.fromkeys(("half", "float16"), "fp16"),
+    **dict.fromkeys(("bfloat16",), "bf16"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,10 @@ class LayerTensor:
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One step of an engine. `nodes` are the ONNX nodes it does the work of; empty for copies and synchronization."""
+    """One step of an engine. `nodes` are the ONNX nodes it does the work of; empty for copies and synchronization.
+
+    weights_dtype: of its kernel, as the back end calls it, or ''. details: what else the back end tells, by its names.
+    """
 
     name: str
     kind: str
@@ -41,6 +49,19 @@ class LayerInfo:
     tactic: str
     nodes: tuple[str, ...]
     stream: int = 0
+    weights_dtype: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: 'fp16', 'int8'; the type of its weights, else of its first tensor; '' if untold."""
+        types = (self.weights_dtype, *(tensor.dtype for tensor in (*self.inputs, *self.outputs)))
+        return precision_name(next((dtype for dtype in types if dtype), ""))
+
+
+def precision_name(dtype: str) -> str:
+    """'Half', 'FP16', 'float16' -> 'fp16'; other types in small letters: 'int8', 'bool'."""
+    return _PRECISIONS.get(dtype.lower(), dtype.lower())
 
 
 def parse_layer_records(text: str) -> tuple[LayerInfo, ...]:
@@ -49,7 +70,7 @@ def parse_layer_records(text: str) -> tuple[LayerInfo, ...]:
     Raises ValueError for a record in a form it does not know, so that no layer is silently lost.
     """
     body = text.split("\n\nI/O Tensors:", 1)[0]
-    return tuple(_layer(line) for line in body.splitlines() if line.startswith("Name: "))
+    return tuple(_layer(line) for line in body.split("\n") if line.startswith("Name: "))
 
 
 def _layer(line: str) -> LayerInfo:
@@ -64,9 +85,14 @@ def _layer(line: str) -> LayerInfo:
         inputs=_tensors(match["inputs"]),
         outputs=_tensors(match["outputs"]),
         tactic=tactic[1] if tactic else "",
-        nodes=tuple(dict.fromkeys(_NODE.findall(metadata))),
+        nodes=metadata_nodes(metadata),
         stream=int(stream[1]) if stream else 0,
     )
+
+
+def metadata_nodes(text: str) -> tuple[str, ...]:
+    """The names in '[ONNX Layer: a][ONNX Layer: b]', whatever separates the entries."""
+    return tuple(dict.fromkeys(_NODE.findall(text)))
 
 
 def _tensors(text: str) -> tuple[LayerTensor, ...]:
@@ -101,6 +127,7 @@ def layers_from_json(data: Iterable[dict[str, Any]]) -> tuple[LayerInfo, ...]:
                 "inputs": tensors(item["inputs"]),
                 "outputs": tensors(item["outputs"]),
                 "nodes": tuple(item["nodes"]),
+                "details": tuple((name, value) for name, value in item.get("details", ())),
             }
         )
         for item in data

@@ -15,8 +15,8 @@ class Box:
 
     label: a few words in the box ('Conv', 'conv + bias + relu'). name: in full. folders: of the name, outermost first.
     group: boxes of one value share a colour when coloured by fusion; None for those that no fusion concerns.
-    kind: of fusion ('vertical', 'reformat', ...) or ''. side: ENGINE, NATIVE or VARIABLE. part: the subgraph's id or ''.
-    facts: what a tooltip lists, as (name, value).
+    kind: of fusion ('vertical', 'reformat', ...) or ''. side: ENGINE, NATIVE or VARIABLE. part: id of its subgraph,
+    or ''. facts: what a tooltip lists, as (name, value).
     """
 
     label: str

@@ -91,7 +91,7 @@ def answer_line(raw: bytes) -> list[Any]:
     if data["event"] == "progress":
         return [Progress(data["phase"], data["done"], data["total"], data["parent"])]
     if data["event"] == "log":
-        return [LogLine(data["severity"], text) for text in data["text"].splitlines()]
+        return [LogLine(data["severity"], text) for text in data["text"].split("\n")]
     return [data]
 
 

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from workbench.layers import LayerTensor, covered_nodes, layers_from_json, layers_to_json, parse_layer_records
+from workbench.layers import (
+    LayerInfo,
+    LayerTensor,
+    covered_nodes,
+    layers_from_json,
+    layers_to_json,
+    parse_layer_records,
+)
 
 RECORDED = Path(__file__).parents[1] / "data" / "tensorrt_rtx-1.7.1-cpu"
 CONV = (RECORDED / "conv_bn_relu.layers.txt").read_text()
+RELU = CONV.split("\n")[3]
 SQUEEZENET = (RECORDED / "light_squeezenet.build.log").read_text()
 
 
@@ -60,15 +68,47 @@ def test_a_record_of_an_unknown_form_is_an_error_and_never_lost(record: str) -> 
     "separator", ["", "\x1e", "\x1f", " "], ids=["nothing", "record separator", "unit separator", "space"]
 )
 def test_nodes_are_found_whatever_separates_them(separator: str) -> None:
-    record = CONV.splitlines()[3].replace("][ONNX", f"]{separator}[ONNX")
+    record = RELU.replace("]\x1f[ONNX", f"]{separator}[ONNX")
+    assert (record == RELU) == (separator == "\x1f")
     assert parse_layer_records(record)[0].nodes == ("bn0", "relu0")
 
 
 def test_node_names_may_hold_brackets_commas_and_colons() -> None:
-    record = CONV.splitlines()[3].replace("bn0", "block[0], scale: x]")
+    record = RELU.replace("bn0", "block[0], scale: x]")
     assert parse_layer_records(record)[0].nodes == ("block[0], scale: x]", "relu0")
 
 
 def test_layers_survive_json() -> None:
     layers = parse_layer_records(SQUEEZENET)
     assert layers_from_json(json.loads(json.dumps(layers_to_json(layers)))) == layers
+
+
+def test_layers_stored_by_earlier_versions_are_still_read() -> None:
+    old = [
+        {name: value for name, value in item.items() if name not in ("weights_dtype", "details")}
+        for item in layers_to_json(parse_layer_records(CONV))
+    ]
+    assert layers_from_json(old) == parse_layer_records(CONV)
+
+
+def test_details_survive_json() -> None:
+    layer = LayerInfo("a", "conv", (), (), "", (), weights_dtype="Int8", details=(("Kernel", "[3, 3]"),))
+    assert layers_from_json(json.loads(json.dumps(layers_to_json([layer])))) == (layer,)
+
+
+@pytest.mark.parametrize(
+    ("weights", "reads", "writes", "precision"),
+    [
+        ("Int8", "Half", "Float", "int8"),
+        ("", "Half", "Float", "fp16"),
+        ("", "", "Float", "fp32"),
+        ("", "", "", ""),
+        ("", "BFloat16", "Half", "bf16"),
+        ("", "Bool", "Half", "bool"),
+    ],
+)
+def test_a_layers_precision_is_that_of_its_weights_or_else_of_its_first_tensor(
+    weights: str, reads: str, writes: str, precision: str
+) -> None:
+    tensors = [(LayerTensor("t", (1,), dtype),) for dtype in (reads, writes)]
+    assert LayerInfo("a", "conv", *tensors, "", (), weights_dtype=weights).precision == precision
