@@ -14,11 +14,13 @@ from typing import Any
 import onnx
 
 from workbench import backends
+from workbench.asking import find_refusals
 from workbench.engine import write_layers
 from workbench.errors import WorkbenchError
 from workbench.layers import covered_nodes
 from workbench.model import Model
 from workbench.process import event_to_json
+from workbench.tensor_types import find_types
 from workbench.types import Listener, LogLine, Progress, config_from_json
 
 _PROGRESS_S = 0.05
@@ -67,6 +69,10 @@ def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
         support = backend.check(model, listener)
         refusals = [vars(refusal) for refusal in support.refusals]
         return {"event": "done", "supported": support.supported, "refusals": refusals}
+    if request["task"] == "find_support":
+        tensors = find_types(model)
+        refusals = [vars(item) for item in find_refusals(model, backend, tensors, request["excluded"], listener)]
+        return {"event": "done", "refusals": refusals, "tensors": [vars(tensor) for tensor in tensors.values()]}
     config = config_from_json(request["config"])
     if request["task"] == "network":
         from workbench.export.described import build_described

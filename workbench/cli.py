@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import engines, exporting, measuring, models
+from workbench.commands import engines, exporting, fusing, hybrid, measuring, models, subgraphs
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.releases import RELEASES
 from workbench.types import PRECISIONS, parse_size
 
 
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _model_verbs(command)
     _engine_verbs(command)
+    _hybrid_verbs(command)
     return parser
 
 
@@ -120,6 +122,69 @@ def _engine_verbs(command: Command) -> None:
     listing.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
     listing.add_argument("--remove", metavar="KEY", help="forget this engine")
     listing.add_argument("--prune", metavar="SIZE", type=_size, help="remove the longest unused until SIZE is left: 2G")
+
+    _fusion_options(command("fusion", fusing.fusion, "what became of a network in an engine: which kernels fuse what"))
+
+
+def _hybrid_verbs(command: Command) -> None:
+    """A model in parts, each of which something else runs."""
+    parts = command("subgraphs", subgraphs.subgraphs, "which nodes a back end takes, cut into engines and native parts")
+    _model_options(parts)
+    parts.add_argument("--backend", type=str.lower, help="rtx or onnxruntime (default: the first that can do it here)")
+    parts.add_argument(
+        "--min-subgraph-size", type=_positive, default=3, metavar="N",
+        help="leave subgraphs of fewer operators native (default 3)",
+    )  # fmt: skip
+    _native_options(parts)
+    parts.add_argument(
+        "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
+        help="count bytes at these sizes, such as x:1x3x224x224; once for every input with open dimensions",
+    )  # fmt: skip
+
+    shapes = command("shapes", hybrid.shapes, "run samples and note the sizes of all tensors, for subgraphs' profiles")
+    _model_options(shapes)
+    shapes.add_argument("--feeds", action="append", default=[], metavar="FILE.npz", help="a sample: inputs by name")
+    shapes.add_argument(
+        "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
+        help="a random sample of this shape, or of MIN, OPT (twice) and MAX; an input given again starts another",
+    )  # fmt: skip
+    shapes.add_argument("--output", "-o", metavar="FILE.json", help="for --collected of hybrid")
+
+    running = command("hybrid", hybrid.hybrid, "cut a model into engines and native parts, run and time them together")
+    _model_options(running)
+    _build_options(running)
+    running.add_argument(
+        "--min-subgraph-size", type=_positives, default=[3], metavar="N[,N...]",
+        help="leave subgraphs of fewer operators native (default 3); compare several sizes",
+    )  # fmt: skip
+    _native_options(running)
+    running.add_argument("--collected", metavar="FILE.json", help="sizes at the borders, from `workbench shapes`")
+    running.add_argument("--feeds", metavar="FILE.npz", help="inputs by name (default: random ones, always the same)")
+    running.add_argument("--iterations", type=_positive, default=20, help="timed runs (default 20)")
+    running.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
+
+
+def _native_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--disable-ops", action="append", default=[], metavar="NAME[,NAME...]",
+        help="leave these operators, or nodes of these names, native",
+    )  # fmt: skip
+    parser.add_argument("--release", help=f"leave native also what TensorRT {' or '.join(RELEASES)} lacks")
+
+
+def _fusion_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="ENGINE|FILE",
+        help="key or folder of an engine, what trtexec --exportLayerInfo wrote, or a build log that lists layers",
+    )  # fmt: skip
+    parser.add_argument("--model", metavar="FILE.onnx", help="default: what the engine was built from, or beside FILE")
+    parser.add_argument(
+        "--profile", action="append", metavar="FILE.json",
+        help="times of the layers, from trtexec --exportProfile; once more for the engine of --against",
+    )  # fmt: skip
+    parser.add_argument("--log", metavar="FILE", help="VERBOSE build log (default: the stored engine's)")
+    parser.add_argument("--against", metavar="ENGINE|FILE", help="another engine of the same model: what changed")
+    parser.add_argument("--story", action="store_true", help="every step of the build, as its log tells it")
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
@@ -192,6 +257,10 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)
+
+
+def _positives(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
 
 
 def _size(text: str) -> int:

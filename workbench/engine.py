@@ -191,11 +191,12 @@ def export_plan(engine: Engine, path: Path) -> Path:
     return path
 
 
-def open_engine(engine: Engine, *, threads: int | None = None) -> Session:
+def open_engine(engine: Engine, *, threads: int | None = None, in_turns: bool = False) -> Session:
     """Check the engine's files once more and open it for running.
 
-    threads: processors one run may use (ONNX Runtime); None for all. Raises StoreError when a file has changed since
-    the look-up, BackendError when the engine cannot run on this machine.
+    threads: processors one run may use (ONNX Runtime); None for all. in_turns: between its runs other sessions run.
+    Raises StoreError when a file has changed since the look-up, BackendError when the engine cannot run here.
     """
     verify(engine)
-    return backends.load(engine.backend).open(engine.plan_path, engine.config, threads=threads)
+    backend = backends.load(engine.backend)
+    return backend.open(engine.plan_path, engine.config, threads=threads, in_turns=in_turns)

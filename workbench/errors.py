@@ -3,6 +3,7 @@
 WorkbenchError            what went wrong, where, and what to do now
 ├── ModelError            the ONNX file is missing, broken, or reaches outside its folder
 ├── ShapeError            shapes or a profile that do not fit the model's inputs
+│   └── ShapesNotSet      a subgraph reads tensors of open size, and nothing tells their sizes
 ├── ConfigError           an option that does not exist or that the back end cannot fulfil
 ├── FeedError             arrays that do not fit a session's inputs
 ├── AccuracyError         outputs that differ by more than was allowed
@@ -38,6 +39,14 @@ class ModelError(WorkbenchError):
 
 class ShapeError(WorkbenchError):
     pass
+
+
+class ShapesNotSet(ShapeError):
+    """subgraph: id of its part; tensors: those it reads; skip_at: the min_subgraph_size that leaves it native."""
+
+    def __init__(self, message: str, *, subgraph: str = "", tensors: tuple[str, ...] = (), skip_at: int = 0) -> None:
+        self.subgraph, self.tensors, self.skip_at = subgraph, tensors, skip_at
+        super().__init__(message)
 
 
 class ConfigError(WorkbenchError):

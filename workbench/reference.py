@@ -19,9 +19,12 @@ _SOURCE = re.compile(r"\S*/onnxruntime/\S+:\d+ (?:\S+ )*?\S*\([^)]*\)(?: const)?
 
 
 class Reference:
-    """A model open in ONNX Runtime, to have outputs to compare with. Raises RunError where it does not load or run."""
+    """A model open in ONNX Runtime, to have outputs to compare with. Raises RunError where it does not load or run.
 
-    def __init__(self, model: Model) -> None:
+    settings: of ONNX Runtime's SessionOptions, by name, where they shall differ from what is set here.
+    """
+
+    def __init__(self, model: Model, **settings: Any) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -29,11 +32,12 @@ class Reference:
         options.log_severity_level = 4  # what goes wrong is raised
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.enable_mem_reuse = False  # planning it takes half a minute for 10,000 nodes with open dimensions
+        for name, value in settings.items():
+            options.add_session_config_entry(name, value) if "." in name else setattr(options, name, value)
         if model.external_files:
             folder = "session.model_external_initializers_file_folder_path"
             options.add_session_config_entry(folder, str(model.path.parent))
-        self.inputs = model.inputs
-        self._names = [spec.name for spec in model.outputs]
+        self._names = [value.name for value in model.proto.graph.output]
         try:
             self._session = onnxruntime.InferenceSession(model.to_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base but Exception

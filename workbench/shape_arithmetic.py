@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,18 @@ def fold_shape_arithmetic(proto: ModelProto, known: Mapping[str, ValueInfoProto]
         node = producers[name]
         node.CopyFrom(onnx.helper.make_node("Constant", [], [name], name=node.name, value=value))
     return min((readers[name] for name in values), default=None)
+
+
+def values_from_shapes(
+    proto: ModelProto, names: Iterable[str], known: Mapping[str, ValueInfoProto]
+) -> dict[str, np.ndarray]:
+    """What these tensors hold, as far as it is integers that follow from constants and known shapes."""
+    producers = {name: node for node in proto.graph.node for name in node.output if name}
+    constants = {item.name: item for item in proto.graph.initializer if math.prod(item.dims) <= LARGE}
+    needed = {name: _needed(name, producers, constants, known) for name in names if name in producers}
+    wanted = {name: keys for name, keys in needed.items() if keys is not None}
+    values = _compute(proto, wanted, constants, known) if wanted else {}
+    return {name: onnx.numpy_helper.to_array(value) for name, value in values.items()}
 
 
 def _needed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,13 @@ class ShapeRange:
 
 @dataclass(frozen=True)
 class OptimizationProfile:
-    """A ShapeRange for every input with open dimensions, by input name."""
+    """A ShapeRange for every input with open dimensions, by input name.
+
+    values: for inputs from whose content sizes are computed, the smallest, usual and largest content, flattened.
+    """
 
     ranges: Mapping[str, ShapeRange]
+    values: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,17 +160,27 @@ def format_size(size: int) -> str:
     return f"{size:,} bytes"
 
 
+_BOUNDS = ("min", "opt", "max")
+
+
 def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[int]]]:
-    return {
-        name: {"min": list(item.min), "opt": list(item.opt), "max": list(item.max)}
-        for name, item in sorted(profile.ranges.items())
-    }
+    data: dict[str, dict[str, list[int]]] = {}
+    for ranges, suffix in ((profile.ranges, ""), (profile.values, "_values")):
+        for name, item in ranges.items():
+            data.setdefault(name, {}).update((bound + suffix, list(getattr(item, bound))) for bound in _BOUNDS)
+    return dict(sorted(data.items()))
 
 
 def profile_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> OptimizationProfile:
-    return OptimizationProfile(
-        {name: ShapeRange(tuple(item["min"]), tuple(item["opt"]), tuple(item["max"])) for name, item in data.items()}
+    ranges, values = (
+        {
+            name: ShapeRange(*(tuple(item[bound + suffix]) for bound in _BOUNDS))
+            for name, item in data.items()
+            if "min" + suffix in item
+        }
+        for suffix in ("", "_values")
     )
+    return OptimizationProfile(ranges, values)
 
 
 def config_to_json(config: BuildConfig) -> dict[str, Any]:

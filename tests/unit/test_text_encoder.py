@@ -28,3 +28,12 @@ def test_tokens_look_at_one_another(tmp_path: Path) -> None:
 def test_it_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     first, again, other = (text_encoder(tmp_path / f"{index}.onnx", seed=index // 2) for index in range(3))
     assert first.sha256 == again.sha256 != other.sha256
+
+
+def test_with_a_vocabulary_it_reads_tokens_and_embeds_each_distinct_one_once(tmp_path: Path) -> None:
+    model = text_encoder(tmp_path / "encoder.onnx", vocabulary=10)
+    tokens = np.array([[1, 2, 1, 9]])
+    encoded = Reference(model).run({"tokens": tokens})["encoded"]
+    assert encoded.shape == (1, 4, 64)
+    assert np.allclose(encoded[0, 0], encoded[0, 2]) and not np.allclose(encoded[0, 0], encoded[0, 1])
+    assert "Unique" in model.operators

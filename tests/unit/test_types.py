@@ -17,13 +17,15 @@ from workbench.types import (
     config_from_json,
     config_to_json,
     parse_size,
+    profile_to_json,
 )
 
 PROFILE = OptimizationProfile({"x": ShapeRange((1, 3), (2, 3), (4, 3))})
+WITH_VALUES = OptimizationProfile(PROFILE.ranges, {"size": ShapeRange((1, -1), (2, -1), (4, -1))})
 configs = st.builds(
     BuildConfig,
     precision=st.sampled_from(PRECISIONS),
-    profiles=st.sampled_from([(), (PROFILE,), (PROFILE, PROFILE)]),
+    profiles=st.sampled_from([(), (PROFILE,), (PROFILE, WITH_VALUES)]),
     workspace_bytes=st.none() | st.integers(0, 2**40),
     targets=st.lists(st.sampled_from(["sm80", "sm89"]), unique=True).map(tuple),
     keep_io_types=st.booleans(),
@@ -33,6 +35,14 @@ configs = st.builds(
 @given(configs)
 def test_a_configuration_survives_json(config: BuildConfig) -> None:
     assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
+
+
+def test_a_profile_without_values_is_written_as_it_always_was() -> None:
+    """The keys of stored engines are made of it."""
+    written = {"x": {"min": [1, 3], "opt": [2, 3], "max": [4, 3]}}
+    assert profile_to_json(PROFILE) == written
+    held = {"min_values": [1, -1], "opt_values": [2, -1], "max_values": [4, -1]}
+    assert profile_to_json(WITH_VALUES) == {**written, "size": held}
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,10 @@ class Backend(Protocol):
     def build(self, model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
         """Build a resolved configuration and write the plan into `folder`. Runs in a child process."""
 
-    def open(self, plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
-        """Open a plan built for this resolved configuration. Raises BackendError when it cannot run on this machine."""
+    def open(self, plan: Path, config: BuildConfig, *, threads: int | None = None, in_turns: bool = False) -> Session:
+        """Open a plan built for this resolved configuration. Raises BackendError when it cannot run on this machine.
+
+        in_turns: it runs in turns with other sessions, and shall leave them the processors between its runs."""
 
 
 Describe = Callable[[ModuleType, Any], tuple[str, ...]]

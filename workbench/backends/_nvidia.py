@@ -13,10 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
+
 from workbench.backends.nvidia_words import plain, remedy
 from workbench.errors import BuildError
 from workbench.layers import LayerInfo, parse_layer_records
-from workbench.model import Model, operator
+from workbench.model import Model, graphs, operator
 from workbench.types import BuildConfig, Listener, LogLine, OptimizationProfile, Progress, Refusal
 
 _MAGIC = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
@@ -53,6 +55,7 @@ def read_plan_header(path: Path) -> PlanHeader | None:
     return PlanHeader(backend, ".".join(str(part) for part in head[0x18:0x1C]), targets)
 
 
+_SAME_AS_STANDARD = {f"com.microsoft.{name}" for name in ("Gelu", "QuantizeLinear", "DequantizeLinear")}
 _SEVERITIES = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "verbose"}
 _NO_GPU = "catchCudaError"
 """A machine without a GPU logs it as an error after every other error."""
@@ -112,7 +115,7 @@ def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, .
     network = create_network(trt, builder)  # the parser does not keep it alive
     parser = trt.OnnxParser(network, logger)
     supported = parser.supports_model_v2(model.to_bytes(), str(model.path))
-    refusals = _refusals(model, parser)
+    refusals = _refusals(model, parser) + _mistaken(model)
     if not supported and not refusals:
         return (Refusal("", "", "the parser refuses the model as a whole"),)
     return refusals
@@ -146,7 +149,7 @@ def build_plan(
     builder = trt.Builder(logger_for(trt, log))
     network = create_network(trt, builder)
     names = fill(trt, network, log)
-    plan = builder.build_serialized_network(network, builder_config(trt, builder, config, listener))
+    plan = builder.build_serialized_network(network, builder_config(trt, builder, network, config, listener))
     if plan is None:
         raise _build_error(names, log)
     with path.open("wb") as file:
@@ -179,7 +182,7 @@ def create_network(trt: ModuleType, builder: Any) -> Any:
     return builder.create_network(1 << int(flag) if flag is not None else 0)
 
 
-def builder_config(trt: ModuleType, builder: Any, config: BuildConfig, listener: Listener) -> Any:
+def builder_config(trt: ModuleType, builder: Any, network: Any, config: BuildConfig, listener: Listener) -> Any:
     options = builder.create_builder_config()
     options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     options.progress_monitor = make_progress_monitor(trt, listener)
@@ -190,7 +193,7 @@ def builder_config(trt: ModuleType, builder: Any, config: BuildConfig, listener:
     else:
         options.clear_flag(trt.BuilderFlag.TF32)
     for profile in config.profiles:
-        options.add_optimization_profile(_profile(builder, profile))
+        options.add_optimization_profile(_profile(builder, network, profile))
     if config.targets:
         options.num_compute_capabilities = len(config.targets)
         for index, target in enumerate(config.targets):
@@ -200,10 +203,16 @@ def builder_config(trt: ModuleType, builder: Any, config: BuildConfig, listener:
     return options
 
 
-def _profile(builder: Any, profile: OptimizationProfile) -> Any:
+def _profile(builder: Any, network: Any, profile: OptimizationProfile) -> Any:
+    """Values go to those inputs only from which this network really computes shapes."""
     result = builder.create_optimization_profile()
     for name, item in profile.ranges.items():
         result.set_shape(name, item.min, item.opt, item.max)
+    inputs = (network.get_input(index) for index in range(network.num_inputs))
+    for name in (tensor.name for tensor in inputs if tensor.is_shape_tensor):
+        if name in profile.values:
+            item = profile.values[name]
+            result.set_shape_input(name, item.min, item.opt, item.max)
     return result
 
 
@@ -235,16 +244,31 @@ def _refusals(model: Model, parser: Any) -> tuple[Refusal, ...]:
     return tuple(refusals)
 
 
+def _mistaken(model: Model) -> tuple[Refusal, ...]:
+    """Nodes of other domains whose operators are called like standard ones: the parser does not look at domains."""
+    own = {(function.domain, function.name) for function in model.proto.functions}
+    return tuple(
+        Refusal(node.name, operator(node), f"NVIDIA's parser would take it for the standard {node.op_type}")
+        for graph in graphs(model.proto.graph)
+        for node in graph.node
+        if node.domain not in ("", "ai.onnx")
+        and (node.domain, node.op_type) not in own
+        and onnx.defs.has(node.op_type)
+        and operator(node) not in _SAME_AS_STANDARD
+    )
+
+
 def _parser_reason(error: Any) -> str:
-    """A failed check of the parser reads 'condition && "sentence"'; often there is only the condition."""
+    """A failed check of the parser reads 'condition && "sentence"', or 'Assertion failed: condition: Sentence.'; often
+    there is only the condition."""
     text = error.desc().strip()
     if "Plugin not found" in text:
         return "TensorRT knows no operator and no plugin of this name"
-    quoted = re.search(r'"([^"]+)"', text)
+    quoted = re.search(r'"([^"]+)"', text) or re.match(r"Assertion failed: .*?: ([A-Z].*)", text)
     if quoted:
         return quoted[1].rstrip(".")
     if text.startswith("Invalid Node - ") and "\n" in text:
-        return plain(text.split("\n")[1])
+        return plain(text.split("\n")[1]).removeprefix(f"{error.node_name()}: ").rstrip(".")
     code = error.code().name
     words = _CODES.get(code, code.replace("_", " ").lower())
     return words if text in ("", "false") else f"{words} ({text})"

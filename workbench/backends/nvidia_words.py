@@ -32,7 +32,9 @@ _REMEDIES = (
     ),
     (r"workspace", "Give the builder a larger workspace."),
 )
-_NOISE = re.compile(r"^(?:I\w+::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?")
+_NOISE = re.compile(
+    r"^(?:\[[^\]\s]+::\d+\] )?(?:I\w+::\w+: )?(?:Error Code \d+: )?(?:API Usage Error |Internal Error |Myelin )?"
+)
 
 
 def plain(text: str) -> str:

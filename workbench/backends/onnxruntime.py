@@ -38,6 +38,8 @@ from workbench.types import (
 )
 
 PLAN = "model.onnx"
+THREADS_REST = ("session.force_spinning_stop", "1")
+"""Without this setting the threads of a session wait for its next run at full speed, and slow other sessions down."""
 _WEIGHTS = "model.onnx.data"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _NO_TF32 = "tf32 is a mode of NVIDIA GPUs, and ONNX Runtime's CUDA provider is not installed; choose fp32."
@@ -127,9 +129,9 @@ def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -
     return _layers(model, onnx.load(str(folder / PLAN), load_external_data=False))
 
 
-def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
+def open(plan: Path, config: BuildConfig, *, threads: int | None = None, in_turns: bool = False) -> Session:
     """threads: processors one run may use; None for all that this process may."""
-    return OnnxRuntimeSession(plan, config, threads or usable_cores())
+    return OnnxRuntimeSession(plan, config, threads or usable_cores(), in_turns)
 
 
 class OnnxRuntimeSession:
@@ -137,10 +139,12 @@ class OnnxRuntimeSession:
 
     clock = "perf_counter around InferenceSession.run, arrays on the host in and out"
 
-    def __init__(self, plan: Path, config: BuildConfig, threads: int) -> None:
+    def __init__(self, plan: Path, config: BuildConfig, threads: int, in_turns: bool) -> None:
         runtime = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
+        if in_turns:
+            options.add_session_config_entry(*THREADS_REST)
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # the plan is optimized
         try:
             self._session = runtime.InferenceSession(str(plan), options, providers=_providers(config))
@@ -218,7 +222,7 @@ def _providers(config: BuildConfig) -> list[Any]:
 
 def _spec(item: Any) -> TensorSpec:
     """ONNX Runtime writes types as 'tensor(float)' and nameless dimensions as None or 'unk__0'."""
-    kinds = {"float": "float32", "double": "float64"}
+    kinds = {"float": "float32", "double": "float64", "string": "object"}
     kind = item.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(None if isinstance(dim, str) and dim.startswith("unk__") else dim for dim in item.shape)
     return TensorSpec(item.name, kinds.get(kind, kind), shape)

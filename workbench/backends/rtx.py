@@ -57,7 +57,9 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     for profile in config.profiles:
         check_profile(model.inputs, profile)
     has_open_axes = any(spec.open_axes for spec in model.inputs)
-    return replace(config, profiles=(config.profiles or (default_profile(model.inputs),)) if has_open_axes else ())
+    holds_values = any(profile.values for profile in config.profiles)
+    profiles = config.profiles or (default_profile(model.inputs),)
+    return replace(config, profiles=profiles if has_open_axes or holds_values else ())
 
 
 def resolve_network(config: BuildConfig) -> BuildConfig:
@@ -110,7 +112,7 @@ def _built(fill: _nvidia.Fill, config: BuildConfig, folder: Path, listener: List
     return layers
 
 
-def open(plan: Path, config: BuildConfig, *, threads: int | None = None) -> Session:
+def open(plan: Path, config: BuildConfig, *, threads: int | None = None, in_turns: bool = False) -> Session:
     raise BackendError(
         f"{plan.name} cannot run here: {support().run_reason.rstrip('.')}. To run the model here, use onnxruntime."
     )
