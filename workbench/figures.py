@@ -146,7 +146,7 @@ def _node_item(
         folders,
         group=group.layer.name if group else None,
         kind=group.kind if group else fate.kind if fate else "",
-        precision=_precision(group) if group else "",
+        precision=group.layer.precision if group else "",
         time_ms=group.time_ms if group else None,
         facts=(*facts, *_made(node, shapes)),
     )
@@ -165,15 +165,11 @@ def _layer_item(group: Group, shapes: Mapping[str, str]) -> _Item:
         layer.name,
         group=layer.name if group.nodes else None,
         kind=group.kind,
-        precision=_precision(group),
+        precision=layer.precision,
         time_ms=group.time_ms,
         facts=tuple((name, value) for name, value in facts if value),
     )
     return _Item(box, [item.name for item in layer.inputs], [item.name for item in layer.outputs])
-
-
-def _precision(group: Group) -> str:
-    return next((item.dtype for item in group.layer.outputs if item.dtype), "")
 
 
 def _made(node: Node, known: Mapping[str, str]) -> list[tuple[str, str]]:

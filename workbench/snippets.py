@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.model import Model
@@ -62,6 +63,34 @@ def inspect_line(model: Model, profile: OptimizationProfile) -> str:
         words += ["--dim", change]
     words += [f"--shapes={text}" for text in format_shapes(profile)]
     return shlex.join(words)
+
+
+def subgraph_code(
+    model: Model, backend: str, min_subgraph_size: int, disable_ops: Sequence[str], profile: OptimizationProfile
+) -> dict[str, str]:
+    """The same subgraphs in Python, for a shell and for Paddle-TRT, by title."""
+    words = ["workbench", "subgraphs", _shown(model.path), "--backend", backend]
+    for change in model.edits:
+        words += ["--dim", change]
+    words += ["--min-subgraph-size", str(min_subgraph_size)]
+    if disable_ops:
+        words += ["--disable-ops", ",".join(disable_ops)]
+    disabled = f", disable_ops={list(disable_ops)!r}" if disable_ops else ""
+    config = f"wb.BuildConfig(profiles=(wb.parse_shapes({format_shapes(profile)!r}),))" if profile.ranges else ""
+    lines = [
+        "import workbench as wb",
+        "",
+        *_load_lines(model),
+        f"parts = wb.partition(model, {backend!r}, min_subgraph_size={min_subgraph_size}{disabled})",
+        f"hybrid = wb.build_parts(parts{f', {config}' if config else ''})",
+        "session = wb.HybridSession(hybrid)",
+    ]
+    paddle = paddle_code(model, BuildConfig(profiles=(profile,) if profile.ranges else ()))
+    paddle = paddle.replace("min_subgraph_size=3,", f"min_subgraph_size={min_subgraph_size},")
+    if disable_ops:
+        excluded = f"config.exp_disable_tensorrt_ops({list(disable_ops)!r})"
+        paddle = paddle.replace("predictor =", f"{excluded}  # Paddle's names of operators\npredictor =")
+    return {"Python": "\n".join(lines), "Command line": shlex.join(words), "Paddle-TRT": paddle}
 
 
 _TRTEXEC_FLAGS = {

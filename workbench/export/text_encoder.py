@@ -13,24 +13,42 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from workbench.model import Model, load_model
 
 
-def text_encoder(path: str | Path, *, blocks: int = 2, width: int = 64, seed: int = 0) -> Model:
+def text_encoder(path: str | Path, *, blocks: int = 2, width: int = 64, vocabulary: int = 0, seed: int = 0) -> Model:
     """Write an encoder of one attention head a block to `path`, opset 17, and load it.
 
-    Token embeddings float32[batch, tokens, width] -> float32[batch, tokens, width]. The same for the same seed.
+    Token embeddings float32[batch, tokens, width] -> float32[batch, tokens, width]; with a vocabulary, tokens
+    int64[batch, tokens] below it, each distinct one being embedded once. The same for the same seed.
     """
     writer = _Writer(np.random.default_rng(seed))
+    value = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", "tokens", width])
+    if vocabulary:
+        value = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "tokens"])
+        _embed(writer, vocabulary, width)
     tensor = "embeddings"
     for index in range(blocks):
         tensor = _block(writer, f"/blocks/blocks.{index}", tensor, width)
     writer.node("/final_norm", "LayerNormalization", [tensor, *writer.norm("final_norm", width)], "encoded", axis=-1)
-    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "tokens", width])
-             for name in ("embeddings", "encoded")]  # fmt: skip
-    graph = helper.make_graph(writer.nodes, "text_encoder", value[:1], value[1:], writer.weights)
-    proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="workbench"
-    )
-    onnx.save(proto, str(path))
+    output = helper.make_tensor_value_info("encoded", TensorProto.FLOAT, ["batch", "tokens", width])
+    graph = helper.make_graph(writer.nodes, "text_encoder", [value], [output], writer.weights)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8, producer_name="workbench"), str(path))
     return load_model(path)
+
+
+def _embed(writer: _Writer, vocabulary: int, width: int) -> None:
+    """How many distinct tokens there are only the data tell: a size that no profile of the inputs can give."""
+    distinct, place = "/embed/distinct_output", "/embed/distinct_place"
+    names = [distinct, "/embed/distinct_first", place, "/embed/distinct_counts"]
+    writer.nodes.append(helper.make_node("Unique", ["tokens"], names, name="/embed/distinct", sorted=1))
+    rows = writer.node("/embed/table", "Gather", [writer.matrix("embed.table", vocabulary, width), distinct], axis=0)
+    normed = writer.node("/embed/norm", "LayerNormalization", [rows, *writer.norm("embed.norm", width)], axis=-1)
+    mixed = writer.node("/embed/mix", "MatMul", [normed, writer.matrix("embed.mix", width, width)])
+    active = writer.node("/embed/tanh", "Tanh", [mixed])
+    spread = writer.node("/embed/spread", "Gather", [active, place], axis=0)
+    size = writer.node("/embed/size", "Shape", ["tokens"])
+    sizes = [size, writer.weight("embed.width", np.array([width], np.int64))]
+    shape = writer.node("/embed/shape", "Concat", sizes, axis=0)
+    writer.node("/embed/reshape", "Reshape", [spread, shape], "embeddings")
 
 
 def _block(writer: _Writer, name: str, tensor: str, width: int) -> str:

@@ -2,8 +2,22 @@
 
 from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.exporter import ExportCard, Exporter
+from workbench.widgets.fusion import FusionView
+from workbench.widgets.graph import GraphView
 from workbench.widgets.machine import MachineView
 from workbench.widgets.pictures import Pictures
 from workbench.widgets.shapes import DimensionTable, ShapeExplorer
+from workbench.widgets.subgraphs import SubgraphView
 
-__all__ = ["DimensionTable", "EngineBuilder", "ExportCard", "Exporter", "MachineView", "Pictures", "ShapeExplorer"]
+__all__ = [
+    "DimensionTable",
+    "EngineBuilder",
+    "ExportCard",
+    "Exporter",
+    "FusionView",
+    "GraphView",
+    "MachineView",
+    "Pictures",
+    "ShapeExplorer",
+    "SubgraphView",
+]

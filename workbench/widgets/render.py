@@ -184,6 +184,22 @@ def fact_row(pairs: Iterable[tuple[str, str]]) -> str:
     ) + "</div>"  # fmt: skip
 
 
+def html_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], note: str = "", *, numbers: Sequence[int] = ()
+) -> str:
+    """A table that scrolls in its box. rows: HTML; numbers: the columns that stand on the right."""
+    marks = [" class='wb-right'" if index in numbers else "" for index in range(len(heads))]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "".join(f"<{tag}{mark}>{cell}</{tag}>" for mark, cell in zip(marks, cells, strict=True))
+
+    head = line("th", [escape(item) for item in heads])
+    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    more = f"<div class='wb-quiet'>{escape(note)}</div>" if note else ""
+    table = f"<table class='wb-table wb-numbers'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class='wb-layers wb-wrap'>{table}{more}</div>"
+
+
 def _sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else text + "."

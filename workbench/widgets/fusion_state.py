@@ -1,0 +1,89 @@
+"""FusionState: everything FusionView shows and does, without a browser."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from traitlets import HasTraits, Int
+
+from workbench.building import Built
+from workbench.engine import Engine
+from workbench.figures import fusion_picture
+from workbench.fusion_diff import FusionDiff, diff
+from workbench.fusion_opening import OpenedFusion, open_fusion
+from workbench.fusion_story import Pass, story
+from workbench.model import Model
+from workbench.picture import Picture
+
+Source = Built | Engine | str | Path
+"""An engine, the start of its key, its folder, or a file that lists its layers."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is opened beside an engine's layers; None for what is found by itself, or for nothing."""
+
+    model: Model | str | Path | None = None
+    profile: str | Path | None = None
+    log: str | Path | None = None
+
+
+class FusionState(HasTraits):
+    """What became of a network in an engine, beside another engine if one is given; and how far its story was read.
+
+    Raises what `open_fusion` raises.
+    """
+
+    place = Int(0, help="the pass of the builder's story that is shown")
+
+    def __init__(self, source: Source, files: Files, against: Source | None = None) -> None:
+        super().__init__()
+        self.files = files
+        self.other: OpenedFusion | None
+        self.source, self.opened = _opened(source, files)
+        self.against, self.other = "", None
+        if against is not None:
+            self.against, self.other = _opened(against, Files(files.model))
+
+    @cached_property
+    def picture(self) -> Picture:
+        return fusion_picture(self.opened.fusion, self.opened.title)
+
+    @cached_property
+    def passes(self) -> tuple[Pass, ...]:
+        """The builder's story; empty where no log counts layers."""
+        return story(self.opened.log)
+
+    @cached_property
+    def difference(self) -> FusionDiff | None:
+        return diff(self.opened.fusion, self.other.fusion) if self.other else None
+
+    def turn(self, passes: int) -> None:
+        """Read on in the story, or back."""
+        self.place = max(0, min(self.place + passes, len(self.passes) - 1))
+
+    def code(self) -> dict[str, str]:
+        """The same in Python and for the shell, by title."""
+        given = {
+            "model": getattr(self.files.model, "path", self.files.model),
+            "profile": self.files.profile,
+            "log": self.files.log,
+            "against": self.against,
+        }
+        options = {name: str(value) for name, value in given.items() if value}
+        arguments = ", ".join([repr(self.source), *(f"{name}={value!r}" for name, value in options.items())])
+        words = ["workbench", "fusion", self.source, *(f"--{name}={value}" for name, value in options.items())]
+        python = f"from workbench.widgets import FusionView\n\nFusionView({arguments})"
+        return {"Python": python, "Command line": shlex.join(words)}
+
+
+def _opened(source: Source, files: Files) -> tuple[str, OpenedFusion]:
+    """What a person would type for the source, and the source opened."""
+    if isinstance(source, Built):
+        source = source.engine
+    if isinstance(source, Engine):
+        return source.key[:8], open_fusion(source.folder, files.model, files.profile, files.log)
+    return str(source), open_fusion(source, files.model, files.profile, files.log)

@@ -1,0 +1,300 @@
+// GraphView: two panes and what joins them: one picture, one selection, one search, one way of colouring.
+
+import { coloring } from "./colors.js";
+import { element, save, whenShown } from "./elements.js";
+import { toPage, toPng, toSvg } from "./export.js";
+import { refolded, toggled } from "./folding.js";
+import { Pane } from "./pane.js";
+import { afterPick, linksOf, matchingBoxes, pickedBoxes } from "./selection.js";
+import { layOutSide, paintSide, prepareSide } from "./side.js";
+import { readTheme, watchTheme } from "./theme.js";
+import { Toolbar } from "./toolbar.js";
+import { Tooltip, describe, spoken } from "./tooltip.js";
+import { LayoutWorker } from "./worker.js";
+
+const SIDES = ["before", "after"];
+const NOUNS = { before: ["node", "nodes"], after: ["layer", "layers"] };
+const other = (name) => (name === "before" ? "after" : "before");
+
+class View {
+  // model: get(name), set(name, value), save_changes(), on(event, callback), off(event, callback) for the traits
+  // picture, selected, color_by, search and height. alone: in a page of its own.
+  constructor(model, root, { alone }) {
+    Object.assign(this, { model, root, alone, start: performance.now(), frames: 0, cursor: -1, search: () => this.toolbar.words.focus() });
+    root.classList.add("wbg");
+    root.classList.toggle("wbg-alone", alone);
+    root.dataset.lmSuppressShortcuts = "true";
+    root.graph = this;
+    root.append(element("style", {}, STYLE));
+    this.worker = new LayoutWorker();
+    this.toolbar = new Toolbar({
+      color: (by) => this.set("color_by", by), search: (text) => this.set("search", text), step: (direction) => this.step(direction),
+      fold: (what) => this.foldMany(what), save: (format) => this.save(format),
+    }, alone ? ["SVG", "PNG"] : ["SVG", "PNG", "HTML"]);
+    this.clear = () => this.clearAll();
+    this.panes = Object.fromEntries(SIDES.map((name) => [name, new Pane(name, this)]));
+    this.sides = null; // until the first picture is laid out
+    this.empty = element("p", { class: "wbg-empty", hidden: true }, "Nothing to draw yet: this picture has no boxes.");
+    this.said = element("div", { class: "wbg-said", "aria-live": "polite" });
+    this.area = element("div", { class: "wbg-panes" }, ...SIDES.map((name) => this.panes[name].element));
+    root.append(this.toolbar.element, this.toolbar.legend, this.area, this.empty, this.said);
+    this.tooltip = new Tooltip(root);
+    this.onChange = () => this.theme && this.update();
+    model.on("change", this.onChange);
+    this.endWait = whenShown(root, () => {
+      this.theme = readTheme(root);
+      this.update();
+    });
+    this.endWatch = watchTheme(() => {
+      this.theme &&= readTheme(root);
+      if (this.sides) this.recolor();
+    });
+  }
+
+  dispose() {
+    this.model.off("change", this.onChange);
+    this.endWait();
+    this.endWatch();
+    this.worker.dispose();
+    for (const name of SIDES) this.panes[name].dispose();
+  }
+
+  set(name, value) {
+    this.model.set(name, value);
+    this.model.save_changes();
+    this.update();
+  }
+
+  // ---- what the model says
+
+  update() {
+    const picture = this.model.get("picture");
+    const now = { picture, by: this.colorBy(picture), query: this.model.get("search"), selected: this.model.get("selected"), height: this.model.get("height") };
+    const was = this.shown ?? {};
+    this.shown = now;
+    if (now.height !== was.height) this.root.style.setProperty("--wbg-height", `${now.height}px`);
+    if (now.picture !== was.picture) this.take(picture);
+    else if (this.sides) {
+      if (now.by !== was.by) this.recolor();
+      if (now.query !== was.query) this.find();
+      if (JSON.stringify(now.selected) !== JSON.stringify(was.selected)) this.mark(SIDES);
+    }
+  }
+
+  colorBy(picture) {
+    const by = this.model.get("color_by");
+    return picture.colors.includes(by) ? by : picture.colors[0] ?? "fusion";
+  }
+
+  // What is on show stays until all of the new picture is laid out.
+  async take(picture) {
+    const tints = Object.fromEntries([this.shown.by, ...picture.colors].map((by) => [by, coloring(picture, by)]));
+    const token = (this.token = {});
+    const fresh = await Promise.all(SIDES.map((name) => prepareSide(picture[name], this.sides?.[name], this.tools(name, tints))));
+    if (token !== this.token) return; // another picture came in the meantime
+    const old = this.sides;
+    this.tints = tints;
+    this.links = linksOf(picture);
+    this.sides = Object.fromEntries(SIDES.map((name, index) => [name, fresh[index]]));
+    const any = SIDES.some((name) => picture[name].boxes.length);
+    this.empty.hidden = any;
+    for (const part of [this.toolbar.element, this.toolbar.legend, this.area]) part.hidden = !any;
+    this.recolor();
+    for (const name of SIDES) this.showSide(name, old?.[name]);
+    this.find();
+  }
+
+  tools(name, tints) {
+    return { noun: NOUNS[name][1], family: this.theme.font, tints: Object.values(tints), worker: this.worker };
+  }
+
+  // anchor: what shall stay at its place; without, what is in the middle.
+  showSide(name, old, anchor) {
+    const { pane, scene } = this.sides[name];
+    const shown = this.panes[name];
+    const [total, drawn] = [pane.boxes.length, scene.items.length];
+    const count = `${total.toLocaleString("en")} ${NOUNS[name][total === 1 ? 0 : 1]}`;
+    shown.element.hidden = !total;
+    shown.describe(pane.title, drawn < total ? `${count} in ${drawn.toLocaleString("en")} boxes` : count);
+    this.root.dataset[name === "before" ? "boxesBefore" : "boxesAfter"] = drawn;
+    this.root.dataset.layoutMs = SIDES.reduce((sum, one) => sum + this.sides[one].layout.ms, 0).toFixed(1);
+    if (!total) shown.scene = null;
+    else if (scene !== old?.scene) shown.show(scene, anchor ?? shown.middleAnchor());
+  }
+
+  // ---- colours
+
+  recolor() {
+    const { by, picture } = this.shown;
+    this.toolbar.showColors(picture.colors, by);
+    this.toolbar.showLegend(this.tints[by], by, this.theme);
+    this.root.dataset.color = by;
+    this.root.dataset.theme = this.theme.isDark ? "dark" : "light";
+    for (const name of SIDES) paintSide(this.sides[name], this.tints[by], this.theme);
+    this.showFolds();
+    this.mark([]);
+  }
+
+  // ---- selection, links, search
+
+  // reveal: the sides in which what is lit shall be brought in sight.
+  mark(reveal) {
+    const boxes = Object.fromEntries(SIDES.map((name) => [name, pickedBoxes(this.shown.selected, name, this.sides[name].pane)]));
+    for (const name of SIDES) {
+      const pane = this.panes[name];
+      const itemsOf = (some) => new Set(some.map((box) => this.sides[name].scene.itemOf[box]));
+      pane.marks.picked = itemsOf(boxes[name]);
+      pane.marks.linked = itemsOf(boxes[other(name)].flatMap((box) => this.links[other(name)][box]));
+      pane.marks.matched = this.found && itemsOf(this.found.filter((match) => match.name === name).map((match) => match.box));
+      if (reveal.includes(name)) pane.reveal([...pane.marks.picked, ...pane.marks.linked]);
+      pane.redraw();
+    }
+    this.root.dataset.selected = boxes.before.length + boxes.after.length;
+  }
+
+  find() {
+    const { query } = this.shown;
+    this.cursor = -1;
+    for (const name of SIDES) this.panes[name].isSearched = false;
+    this.found = query.trim() ? SIDES.flatMap((name) => matchingBoxes(this.sides[name].pane, query).map((box) => ({ name, box }))) : null;
+    this.root.dataset.matches = this.found?.length ?? 0;
+    this.toolbar.showFound(query, this.found?.length ?? 0, -1);
+    this.mark([]);
+  }
+
+  step(direction) {
+    if (!this.found?.length) return;
+    this.cursor = (this.cursor + direction + (this.cursor < 0 && direction < 0 ? 1 : 0) + this.found.length) % this.found.length;
+    const { name, box } = this.found[this.cursor];
+    const pane = this.panes[name];
+    for (const one of SIDES) this.panes[one].isSearched = one === name;
+    pane.marks.focus = pane.scene.itemOf[box];
+    pane.reveal([pane.marks.focus]);
+    for (const one of SIDES) this.panes[one].redraw();
+    this.focus(pane, pane.marks.focus, box);
+    this.toolbar.showFound(this.shown.query, this.found.length, this.cursor);
+  }
+
+  clearAll() {
+    this.model.set("search", "");
+    this.set("selected", []);
+  }
+
+  // ---- what panes ask for
+
+  pick(pane, index, add) {
+    if (index < 0 && add) return;
+    const { pane: { boxes }, scene } = this.sides[pane.name];
+    const names = index < 0 ? [] : scene.items[index].boxes.map((box) => boxes[box].name);
+    const selected = afterPick(this.shown.selected, pane.name, names, add);
+    pane.marks.focus = index;
+    this.shown = { ...this.shown, selected }; // so that only the other pane moves
+    this.set("selected", selected);
+    this.mark([other(pane.name)]);
+    if (index >= 0) this.focus(pane, index);
+  }
+
+  unfold(pane, index) {
+    const item = pane.scene.items[index];
+    const { folded } = this.sides[pane.name];
+    this.refold(pane.name, toggled(folded, item.kind, item.key, false), pane.anchorAt("frame", item.key, item));
+    this.say(`${item.full} is unfolded.`);
+  }
+
+  foldFrame(pane, frame) {
+    const { folded } = this.sides[pane.name];
+    this.refold(pane.name, toggled(folded, "folder", frame.key, true), pane.anchorAt("folder", frame.key, frame));
+    this.say(`${frame.title} is folded.`);
+  }
+
+  foldMany(wish) {
+    for (const name of SIDES) {
+      const { tree, folded } = this.sides[name];
+      this.refold(name, refolded(wish, tree, folded), this.panes[name].middleAnchor());
+    }
+  }
+
+  async refold(name, folded, anchor) {
+    const old = this.sides[name];
+    const token = (old.token = {});
+    const side = await layOutSide({ ...old, folded }, old, this.tools(name, this.tints));
+    if (this.sides[name].token !== token) return; // folded otherwise, or another picture, in the meantime
+    this.sides[name] = side;
+    paintSide(side, this.tints[this.shown.by], this.theme);
+    this.showSide(name, old, anchor);
+    this.showFolds();
+    this.mark([]);
+  }
+
+  showFolds() {
+    const sides = SIDES.map((name) => this.sides[name]);
+    const groups = sides.filter(({ tree }) => tree.groups.size);
+    this.toolbar.showFolds({
+      groups: groups.length ? groups.every(({ tree, folded }) => folded.groups.size === tree.groups.size) : null,
+      alike: sides.some(({ tree }) => tree.folders.some((folder) => folder.alike > 1)),
+      folders: sides.some(({ tree }) => tree.folders.length),
+    });
+  }
+
+  hover(pane, index, event) {
+    if (pane.marks.hover !== index) {
+      pane.marks.hover = index;
+      pane.draw();
+    }
+    if (index < 0) {
+      this.tooltip.hide();
+      return;
+    }
+    const side = this.sides[pane.name];
+    const far = this.sides[other(pane.name)];
+    const boxes = [...new Set(side.scene.items[index].boxes.flatMap((box) => this.links[pane.name][box]))];
+    this.tooltip.show(describe(side.pane, side.scene.items[index], { title: far.pane.title, pane: far.pane, boxes }), event);
+  }
+
+  // box: the one that was looked for, where it is folded in.
+  focus(pane, index, box) {
+    this.say(spoken(pane.scene, index, pane.marks.picked.has(index), box));
+  }
+
+  say(sentence) {
+    this.said.textContent = sentence;
+  }
+
+  drawn(pane) {
+    this.frames++;
+    const { dataset } = this.root;
+    dataset.frames = this.frames;
+    dataset[pane.name === "before" ? "drawnBefore" : "drawnAfter"] = pane.drawnBoxes;
+    pane.element.dataset.scale = pane.camera.scale.toFixed(4);
+    const waiting = SIDES.some((name) => this.sides[name].pane.boxes.length && !this.panes[name].camera);
+    if (!dataset.firstPictureMs && !waiting) dataset.firstPictureMs = (performance.now() - this.start).toFixed(1);
+  }
+
+  async save(format) {
+    const { picture } = this.shown;
+    const name = (picture.title || "graph").replace(/[^\w.-]+/g, "_");
+    const panes = SIDES.map((side) => ({ title: this.sides[side].pane.title, scene: this.sides[side].scene })).filter(({ scene }) => scene.items.length);
+    if (format === "SVG") save(`${name}.svg`, toSvg(picture.title, panes, this.theme), "image/svg+xml");
+    if (format === "PNG") save(`${name}.png`, await toPng(panes, this.theme), "image/png");
+    if (format === "HTML") {
+      const state = { picture, selected: this.shown.selected, color_by: this.shown.by, search: this.shown.query };
+      save(`${name}.html`, toPage(picture.title, state), "text/html");
+    }
+  }
+}
+
+// For anywidget.
+export function render({ model, el }) {
+  const view = new View(model, el, { alone: false });
+  return () => view.dispose();
+}
+
+// For a page of its own: the state lives in the page. state: {picture, selected, color_by, search}
+export function open(body, state) {
+  const values = { selected: [], color_by: "", search: "", height: 0, ...state };
+  const model = { get: (name) => values[name], set: (name, value) => (values[name] = value), save_changes() {}, on() {}, off() {} };
+  const root = element("main");
+  body.style.margin = 0;
+  body.append(root);
+  return new View(model, root, { alone: true });
+}

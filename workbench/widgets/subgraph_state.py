@@ -1,0 +1,162 @@
+"""SubgraphState: everything SubgraphView shows and does, without a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from traitlets import Instance, Int, Tuple, Unicode, observe
+
+from workbench import snippets
+from workbench.errors import ShapesNotSet
+from workbench.figures import partition_picture
+from workbench.hybrid import HybridRun, build_parts, run_hybrid
+from workbench.model import Model
+from workbench.picture import Picture
+from workbench.profiles import default_profile, opt_shapes
+from workbench.reference import random_feeds
+from workbench.shapes import CollectedShapes, collect_shapes
+from workbench.store import EngineStore
+from workbench.subgraphs import NodeSupport, Partition, divide, find_support
+from workbench.types import BuildConfig, Feeds, OptimizationProfile, Shape
+from workbench.widgets.work_state import WorkState
+
+ASKING, COLLECTING, BUILDING = "asking", "collecting", "building"
+_RUNS = 10
+
+
+class SubgraphState(WorkState):
+    """A model, the nodes that a back end takes of it, and the subgraphs that min_subgraph_size leaves."""
+
+    min_subgraph_size = Int(3)
+    disabled = Unicode(help="operators and nodes that shall stay native, with commas")
+    support = Instance(NodeSupport, allow_none=True)
+    partition = Instance(Partition, allow_none=True)
+    collected = Instance(CollectedShapes, allow_none=True)
+    outcome = Instance(HybridRun, allow_none=True)
+    steps: Any = Tuple(help="(min_subgraph_size, Partition) wherever the number of engines changes")
+
+    def __init__(
+        self,
+        model: Model,
+        backend: str,
+        min_subgraph_size: int = 3,
+        *,
+        profile: OptimizationProfile | None = None,
+        samples: Sequence[Feeds] = (),
+        store: EngineStore | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.backend, self.samples, self.store = model, backend, samples, store
+        self.profile = profile or default_profile(model.inputs)
+        self.min_subgraph_size = min_subgraph_size
+
+    @property
+    def profiles(self) -> tuple[OptimizationProfile, ...]:
+        return (self.profile,) if self.profile.ranges else ()
+
+    @property
+    def disable_ops(self) -> tuple[str, ...]:
+        return tuple(word.strip() for word in self.disabled.split(",") if word.strip())
+
+    @property
+    def largest(self) -> int:
+        """The number of operators in the largest subgraph there could be."""
+        return max((size - 1 for size, _ in self.steps), default=1)
+
+    @property
+    def picture(self) -> Picture | None:
+        if self.partition is None or self.support is None:
+            return None
+        return partition_picture(self.partition, self.support.tensors)
+
+    def ask(self) -> None:
+        """Ask the back end for every node, in the background; then the subgraphs follow the slider at once."""
+        if self.busy:
+            return
+        disable_ops = self.disable_ops
+
+        def work(cancel: threading.Event) -> None:
+            support = find_support(
+                self.model, self.backend, disable_ops=disable_ops, listener=self._listen, cancel=cancel
+            ).at(opt_shapes(self.model.inputs, self.profiles))
+            self._take(support)
+
+        self._forget_work()
+        self._run(ASKING, work)
+
+    def collect(self) -> None:
+        """Run the samples natively and keep the sizes of every tensor; random ones at min, opt and max if there are
+        none."""
+        if self.busy:
+            return
+
+        def work(cancel: threading.Event) -> None:
+            feeds = self.samples or [
+                random_feeds(self.model.inputs, shapes) for shapes in _usual_shapes(self.model, self.profile)
+            ]
+            self.collected = collect_shapes(self.model, feeds, listener=self._listen, cancel=cancel)
+
+        self._forget_work()
+        self._run(COLLECTING, work)
+
+    def build(self) -> None:
+        """Build an engine for every subgraph, run all parts, and compare with ONNX Runtime alone."""
+        partition = self.partition
+        if self.busy or partition is None:
+            return
+
+        def work(cancel: threading.Event) -> None:
+            config = BuildConfig(profiles=self.profiles)
+            hybrid = build_parts(
+                partition, config, shapes=self.collected, store=self.store, listener=self._listen, cancel=cancel
+            )
+            shapes = opt_shapes(self.model.inputs, self.profiles)
+            feeds = self.samples[0] if self.samples else random_feeds(self.model.inputs, shapes)
+            self.outcome = run_hybrid(hybrid, feeds, iterations=_RUNS, listener=self._listen, cancel=cancel)
+
+        self._forget_work()
+        self.outcome = None
+        self._run(BUILDING, work)
+
+    def skip(self) -> None:
+        """Leave the subgraph whose sizes are not known native, and build the others."""
+        if isinstance(self.error, ShapesNotSet):
+            self.min_subgraph_size = self.error.skip_at
+
+    def code(self) -> dict[str, str]:
+        """The same partition in Python, for the shell and for Paddle-TRT, by title."""
+        wish = (self.backend, self.min_subgraph_size, self.disable_ops, self.profile)
+        return snippets.subgraph_code(self.model, *wish)
+
+    def _take(self, support: NodeSupport) -> None:
+        with self.hold_trait_notifications():
+            self.support, self.outcome = support, None
+            self.steps = _steps(support)
+            self.partition = divide(support, self.min_subgraph_size)
+
+    @observe("min_subgraph_size")
+    def _moved(self, change: Any) -> None:
+        if self.support is not None:
+            with self.hold_trait_notifications():
+                self.partition = divide(self.support, self.min_subgraph_size)
+                self.outcome = None
+
+
+def _steps(support: NodeSupport) -> tuple[tuple[int, Partition], ...]:
+    """The sizes from which on fewer engines are left, up to the one that leaves none."""
+    found = [(1, divide(support, 1))]
+    while found[-1][1].engines:
+        size = min(len(part.nodes) for part in found[-1][1].engines) + 1
+        found.append((size, divide(support, size)))
+    return tuple(found)
+
+
+def _usual_shapes(model: Model, profile: OptimizationProfile) -> list[dict[str, Shape]]:
+    """Shapes of all inputs at min, opt and max; opt twice, so that it is the most frequent one."""
+    fixed = opt_shapes(model.inputs, (profile,))
+    return [
+        {**fixed, **{name: getattr(item, bound) for name, item in profile.ranges.items()}}
+        for bound in ("min", "opt", "opt", "max")
+    ]
