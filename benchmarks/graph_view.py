@@ -110,7 +110,11 @@ def facts(page: Page, name: str) -> dict[str, Any]:
         return {"boxes": page.locator("#canvas .node").count()}
     data = page.evaluate("({...document.querySelector('main').dataset})")
     boxes = int(data["boxesBefore"]) + int(data["boxesAfter"])
-    return {"boxes": boxes, "layout_ms": float(data["layoutMs"]), "scripts_first_picture_ms": float(data["firstPictureMs"])}
+    return {
+        "boxes": boxes,
+        "layout_ms": float(data["layoutMs"]),
+        "scripts_first_picture_ms": float(data["firstPictureMs"]),
+    }
 
 
 def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:

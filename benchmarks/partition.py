@@ -18,10 +18,10 @@ from typing import Any, cast
 from onnx import TensorProto, helper
 
 from workbench import Model, load_model, this_machine
-from workbench.asking import find_refusals
 from workbench.backends import Backend, rtx
 from workbench.subgraphs import NodeSupport, divide
-from workbench.tensor_types import find_types
+from workbench.subgraphs.asking import find_refusals
+from workbench.subgraphs.tensor_types import find_types
 from workbench.types import Listener, ModelSupport, ignore
 
 GRAPHS = {

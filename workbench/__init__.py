@@ -13,15 +13,13 @@ from workbench.backends import available
 from workbench.building import Built, build, check_support
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
-from workbench.fusion_opening import open_fusion
-from workbench.hybrid import build_parts
-from workbench.hybrid_session import HybridSession
+from workbench.fusion import open_fusion
+from workbench.hybrid import HybridSession, build_parts, collect_shapes
 from workbench.machine import this_machine
 from workbench.model import Model, load_model
 from workbench.openings import describe_dimensions, edit, open_dimension
 from workbench.profiles import default_profile, parse_shapes
 from workbench.saving import save_model
-from workbench.shapes import collect_shapes
 from workbench.store import EngineStore
 from workbench.subgraphs import partition
 from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec

@@ -14,13 +14,13 @@ from typing import Any
 import onnx
 
 from workbench import backends
-from workbench.asking import find_refusals
 from workbench.engine import write_layers
 from workbench.errors import WorkbenchError
 from workbench.layers import covered_nodes
 from workbench.model import Model
 from workbench.process import event_to_json
-from workbench.tensor_types import find_types
+from workbench.subgraphs.asking import find_refusals
+from workbench.subgraphs.tensor_types import find_types
 from workbench.types import Listener, LogLine, Progress, config_from_json
 
 _PROGRESS_S = 0.05

@@ -21,7 +21,17 @@ from workbench.model import Model
 from workbench.recipe import FORMAT, recipe_key
 from workbench.snippets import shell_line
 from workbench.store import EngineStore, Lookup
-from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Progress, Refusal, config_to_json, ignore
+from workbench.types import (
+    BuildConfig,
+    Listener,
+    LogLine,
+    ModelSupport,
+    Progress,
+    Refusal,
+    config_to_json,
+    count_of,
+    ignore,
+)
 
 READING = "Reading the model's weights"
 WAITING = "Waiting for another process that builds this engine"
@@ -41,12 +51,8 @@ class Built:
         how = "reused" if self.reused else f"built in {engine.build_s:.1f} s"
         return (
             f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: {how}, "
-            f"{engine.plan_bytes / 1e6:.1f} MB, {_count(engine.nodes, 'node')} -> {_count(engine.layers, 'layer')}"
+            f"{engine.plan_bytes / 1e6:.1f} MB, {count_of(engine.nodes, 'node')} -> {count_of(engine.layers, 'layer')}"
         )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.commands import engines, exporting, fusing, hybrid, measuring, models, subgraphs
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.releases import RELEASES
+from workbench.subgraphs.releases import RELEASES
 from workbench.types import PRECISIONS, parse_size
 
 

@@ -163,6 +163,11 @@ def format_size(size: int) -> str:
 _BOUNDS = ("min", "opt", "max")
 
 
+def count_of(number: int, word: str) -> str:
+    """1, 'layer' -> '1 layer'; 1200, 'layer' -> '1,200 layers'."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[int]]]:
     data: dict[str, dict[str, list[int]]] = {}
     for ranges, suffix in ((profile.ranges, ""), (profile.values, "_values")):

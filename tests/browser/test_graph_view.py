@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ def residual_picture(stages: int = 4) -> Picture:
             first = node("Conv", f"{path}/conv1/Conv", f"{path} a", last)
             first = node("Relu", f"{path}/relu/Relu", f"{path} a", first)
             second = node("Conv", f"{path}/conv2/Conv", f"{path} b", first)
-            last = node("Relu", f"{path}/relu_1/Relu", f"{path} b", node("Add", f"{path}/Add", f"{path} b", second, last))
+            last = node(
+                "Relu", f"{path}/relu_1/Relu", f"{path} b", node("Add", f"{path}/Add", f"{path} b", second, last)
+            )
     last = node("Softmax", "/softmax/Softmax", None, last)
     before[last] = replace(before[last], side="native")
     return Picture(
@@ -60,7 +62,9 @@ def _kernels(before: list[Box], arrows: list[Arrow]) -> tuple[Pane, tuple[tuple[
         label = " + ".join(box.label.lower() for box in nodes)
         facts = (("tactic", "sm80_xmma_fprop_implicit_gemm_f16f16_tilesize128x64x32_stage3_warpsize2x2x1"),)
         precision = "int8" if place % 5 == 4 else "fp16"
-        box = Box(label, f"kernel {name}", (), nodes[0].group, nodes[0].kind, precision, 0.01 * (1 + place % 4), facts=facts)
+        box = Box(
+            label, f"kernel {name}", (), nodes[0].group, nodes[0].kind, precision, 0.01 * (1 + place % 4), facts=facts
+        )
         boxes.append(replace(box, side=nodes[0].side))
     pairs = sorted({(of[arrow.source], of[arrow.target]) for arrow in arrows if of[arrow.source] != of[arrow.target]})
     pane = Pane("After: TensorRT", tuple(boxes), tuple(Arrow(*pair, "float16[1×64×56×56]") for pair in pairs))
@@ -206,11 +210,15 @@ def test_a_picture_is_replaced_under_the_eyes(page: Page, lab: Lab) -> None:
     """As by a slider: what stays the same stays where it is."""
     picture = residual_picture()
     after = replace(picture.after, boxes=(*picture.after.boxes, Box("copy", "kernel copy")))
-    view = show_in_lab(page, lab, "live", picture, f"view.picture = {replace(picture, after=after)!r}", "view.height = 300")
+    view = show_in_lab(
+        page, lab, "live", picture, f"view.picture = {replace(picture, after=after)!r}", "view.height = 300"
+    )
     click(view, "after", "kernel /layer1/layer1.0 b")
     canvas(view, "before").press("+")
     before = spot(view, "before", "/layer1/layer1.0/conv1/Conv")
-    layout = "root => { const old = window.kept; window.kept = root.graph.sides.before.layout; return old === window.kept; }"
+    layout = (
+        "root => { const old = window.kept; window.kept = root.graph.sides.before.layout; return old === window.kept; }"
+    )
     view.evaluate(layout)
 
     run_cell(page, 1)
@@ -232,10 +240,14 @@ def test_the_wheel_scrolls_the_notebook_until_the_canvas_is_clicked(page: Page, 
     page.mouse.move(box["x"] + 50, box["y"] + 200)
     page.mouse.wheel(0, 120)
     expect(view.locator("[data-pane=before] .wbg-hint")).to_have_class("wbg-hint wbg-on")
-    page.wait_for_function("y => document.querySelector('.wbg').getBoundingClientRect().top < y - 50", arg=box["y"] - 60)
+    page.wait_for_function(
+        "y => document.querySelector('.wbg').getBoundingClientRect().top < y - 50", arg=box["y"] - 60
+    )
     assert scale(view, "before") == start
     page.mouse.wheel(0, -120)
-    page.wait_for_function("y => document.querySelector('.wbg-canvas').getBoundingClientRect().top > y - 5", arg=box["y"])
+    page.wait_for_function(
+        "y => document.querySelector('.wbg-canvas').getBoundingClientRect().top > y - 5", arg=box["y"]
+    )
     page.mouse.click(box["x"] + 50, box["y"] + 200)
     page.mouse.wheel(0, 120)
     page.wait_for_function("start => document.querySelector('[data-pane=before]').dataset.scale < start", arg=start)
@@ -361,7 +373,9 @@ def test_the_keyboard_goes_everywhere(alone: Page, tmp_path: Path, request: pyte
     alone.keyboard.press("+")
     alone.wait_for_function("start => document.querySelector('[data-pane=before]').dataset.scale > start", arg=start)
     alone.keyboard.press("0")
-    alone.wait_for_function("start => document.querySelector('[data-pane=before]').dataset.scale < start", arg=start / 2)
+    alone.wait_for_function(
+        "start => document.querySelector('[data-pane=before]').dataset.scale < start", arg=start / 2
+    )
     alone.screenshot(path=screenshot_path(request.node.name, "all"))
     click(view, "before", "/pool/MaxPool")
     expect(view).to_have_attribute("data-selected", "1")
@@ -394,7 +408,9 @@ def test_an_svg_has_real_text(alone: Page, tmp_path: Path) -> None:
     for pane in (picture.before, picture.after):
         assert pane.title in texts
         for label in {box.label for box in pane.boxes}:
-            assert texts.count(label) == sum(box.label == label for one in (picture.before, picture.after) for box in one.boxes)
+            assert texts.count(label) == sum(
+                box.label == label for one in (picture.before, picture.after) for box in one.boxes
+            )
     assert {title.text for title in root.iter(f"{space}title")} >= {box.name for box in picture.before.boxes}
     assert "layer3.1" in texts
 
@@ -500,7 +516,9 @@ def layout(browser: Browser) -> Iterator[Any]:
 
 def random_edges(count: int, seed: int) -> list[list[int]]:
     chance = random.Random(seed)
-    pairs = {(max(0, target - 1 - int(30 * chance.random() ** 3)), target) for target in range(1, count) for _ in range(2)}
+    pairs = {
+        (max(0, target - 1 - int(30 * chance.random() ** 3)), target) for target in range(1, count) for _ in range(2)
+    }
     return [list(pair) for pair in sorted(pairs)]
 
 

@@ -12,7 +12,7 @@ from test_cli import Run, run
 
 from workbench.building import build
 from workbench.errors import ConfigError, UnknownEngine, ViewError
-from workbench.fusion_opening import open_fusion
+from workbench.fusion.opening import open_fusion
 from workbench.model import Model, load_model
 from workbench.store import EngineStore
 from workbench.types import BuildConfig

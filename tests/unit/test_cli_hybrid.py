@@ -13,7 +13,7 @@ from models import FASHION_CNN, parse
 
 from workbench import Model
 from workbench.cli import main
-from workbench.shapes import load_shapes
+from workbench.hybrid.shapes import load_shapes
 
 TWO = """(float[n,4] x) => (float[n,4] y) {
     a = Relu(x) b = Exp(a) middle = com.microsoft.QuickGelu(b) c = Relu(middle) y = Tanh(c) }"""

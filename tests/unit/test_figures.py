@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from models import save
 
-from workbench.figures import fusion_picture, partition_picture
 from workbench.fusion import Fate, Fusion, Group, Node
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.model import load_model
 from workbench.picture import NATIVE, VARIABLE, Pane, picture_to_json
+from workbench.picture.figures import fusion_picture, partition_picture
 from workbench.subgraphs import partition
 
 X, T, Y = (LayerTensor(name, (1, 4), "Half") for name in "xty")

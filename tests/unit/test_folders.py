@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.folders import find_repeats, folders_of
+from workbench.picture.folders import find_repeats, folders_of
 
 
 def test_folders_are_the_parts_of_a_name() -> None:

@@ -11,7 +11,7 @@ from helpers_fusion import ENGINES, RTX_RECORDED, layer, layers, lines, node, re
 from models import LIGHT, parse
 
 from workbench.fusion import Fusion, Group, Node, link, nodes_of
-from workbench.fusion_story import read_build_log
+from workbench.fusion.story import read_build_log
 from workbench.layers import parse_layer_records
 from workbench.model import Model, load_model
 

@@ -5,7 +5,7 @@ from collections import Counter
 from helpers_fusion import layer, layers, node, resnet
 
 from workbench.fusion import link
-from workbench.fusion_diff import diff
+from workbench.fusion.difference import diff
 
 NODES = [node("conv", "Conv", ["x", "w"], ["c"], ["w"]), node("relu", "Relu", ["c"], ["r"]),
          node("exp", "Exp", ["r"], ["y"])]  # fmt: skip

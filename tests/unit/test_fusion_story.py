@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from helpers_fusion import RTX_RECORDED, lines, resnet_log
 
-from workbench.fusion_story import Pass, Step, read_build_log, story
+from workbench.fusion.story import Pass, Step, read_build_log, story
 from workbench.types import LogLine
 
 SQUEEZENET = (RTX_RECORDED / "light_squeezenet.build.log").read_text()

@@ -18,11 +18,12 @@ from models import OCR_CLS, parse
 from workbench import BuildConfig, EngineStore, Model, load_model, parse_shapes
 from workbench.backends import available
 from workbench.errors import BackendError, BuildError, Cancelled, ConfigError, FeedError, ShapeError, ShapesNotSet
-from workbench.hybrid import PHASE, build_parts, fragmentation, run_hybrid
-from workbench.hybrid_session import HybridEngine, HybridSession, no_longer_needed
-from workbench.part_profiles import part_configs
+from workbench.hybrid import build_parts, fragmentation, run_hybrid
+from workbench.hybrid.parts import PHASE
+from workbench.hybrid.profiles import part_configs
+from workbench.hybrid.session import HybridEngine, HybridSession, no_longer_needed
+from workbench.hybrid.shapes import collect_shapes
 from workbench.reference import Reference, random_feeds
-from workbench.shapes import collect_shapes
 from workbench.subgraphs import divide, find_support, partition
 from workbench.types import OptimizationProfile, Progress, ShapeRange
 

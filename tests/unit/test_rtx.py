@@ -218,6 +218,16 @@ def test_every_refused_node_is_listed(tmp_path: Path) -> None:
     assert [refusal.node for refusal in support.refusals] == ["a", "b"]
 
 
+def test_an_operator_of_another_domain_is_not_taken_for_the_standard_one(tmp_path: Path) -> None:
+    """NVIDIA's parser itself looks at the operator's name only."""
+    model = load_model(save(tmp_path / "net.onnx", "(float[4] x) => (float[4] y) { [odd] y = foreign.Relu(x) }"))
+    (refusal,) = rtx.check(model).refusals
+    assert refusal.node == "odd" and "would take it for the standard Relu" in refusal.reason
+    error = failure(model)
+    assert error.node == "odd" and error.reason.startswith("odd (foreign.Relu): ")
+    assert "standard ONNX operators" in error.remedy
+
+
 def test_a_model_it_takes_is_supported(fashion_cnn: Model) -> None:
     assert rtx.check(fashion_cnn).supported
 

@@ -16,8 +16,8 @@ from models import FASHION_CNN, OCR_DET, parse, save_chain
 
 from workbench import Model, load_model
 from workbench.errors import Cancelled, FeedError, RunError, ShapeError
+from workbench.hybrid.shapes import CollectedShapes, collect_shapes, load_shapes, profile_for, save_shapes
 from workbench.reference import random_feeds
-from workbench.shapes import CollectedShapes, collect_shapes, load_shapes, profile_for, save_shapes
 from workbench.subgraphs import Part
 from workbench.tensor_shapes import TensorShape
 from workbench.types import Progress, ShapeRange
@@ -193,7 +193,7 @@ sys.path[:0] = {paths!r}
 from models import save_chain
 from workbench import load_model
 from workbench.reference import random_feeds
-from workbench.shapes import collect_shapes
+from workbench.hybrid.shapes import collect_shapes
 model = load_model({path!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 feeds = [random_feeds(model.inputs, {{"t0": (1024, 4, 8, 8)}})] * 2

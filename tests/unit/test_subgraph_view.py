@@ -67,9 +67,9 @@ def test_the_slider_divides_anew_at_once(asked: SubgraphState) -> None:
 
 
 def test_every_size_at_which_something_changes_is_known(asked: SubgraphState) -> None:
-    sizes = [size for size, _ in asked.steps]
+    sizes = [partition.min_subgraph_size for partition in asked.steps]
     assert sizes == sorted(set(sizes)) and sizes[0] == 1
-    for size, partition in asked.steps[1:]:
+    for size, partition in zip(sizes[1:], asked.steps[1:], strict=True):
         asked.min_subgraph_size = size - 1
         assert engines(asked) > len(partition.engines)
         asked.min_subgraph_size = size

@@ -130,6 +130,8 @@ def parse(model: Model) -> Fill:
     """Fills a network with an ONNX model's nodes."""
 
     def fill(trt: ModuleType, network: Any, log: LogKeeper) -> tuple[str, ...]:
+        for node in _mistaken(model):
+            raise BuildError(f"{node.node} ({node.op_type}): {node.reason}", node=node.node, remedy=remedy(node.reason))
         parser = trt.OnnxParser(network, logger_for(trt, log))
         if not parser.parse(model.to_bytes(), str(model.path)):
             raise _parse_error(model, parser, log)

@@ -7,7 +7,7 @@ import re
 _OTHERWISE = "export the model with other operators, or build it with onnxruntime."
 _REMEDIES = (
     (
-        r"no operator|no such operator",
+        r"no operator|no such operator|would take it for",
         "Export it as standard ONNX operators, or try the back end onnxruntime.",
     ),
     (r"data type", f"Try another precision, or {_OTHERWISE}"),

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.errors import ConfigError
-from workbench.fusion import Fate, Fusion, Group
-from workbench.fusion_diff import Change, FusionDiff, diff
-from workbench.fusion_opening import OpenedFusion, open_fusion
-from workbench.fusion_story import Pass, story
+from workbench.fusion import Change, Fate, Fusion, FusionDiff, Group, OpenedFusion, Pass, diff, open_fusion, story
 from workbench.layers import precision_name
 from workbench.terminal import table
 

@@ -13,12 +13,11 @@ from workbench.accuracy import difference_to_json
 from workbench.backends import default_backend
 from workbench.commands.common import read_arrays, read_config, read_model
 from workbench.errors import ShapeError
-from workbench.hybrid import HybridRun, fragmentation
+from workbench.hybrid import CollectedShapes, HybridRun, collect_shapes, fragmentation, load_shapes, save_shapes
 from workbench.machine import this_machine
 from workbench.model import Model
 from workbench.profiles import BOUNDS, check_profile, opt_shapes, parse_profiles
 from workbench.reference import random_feeds
-from workbench.shapes import CollectedShapes, collect_shapes, load_shapes, save_shapes
 from workbench.subgraphs import divide, find_support
 from workbench.terminal import Printer, table
 from workbench.types import BuildConfig, OptimizationProfile, Shape, ShapeRange, TensorSpec, profile_to_json

@@ -15,7 +15,7 @@ from workbench.profiles import check_profile, default_profile, format_shapes, op
 from workbench.subgraphs import Part, Partition, divide, find_support, steps
 from workbench.tensor_shapes import TensorShape
 from workbench.terminal import Printer, table
-from workbench.types import OptimizationProfile, Refusal, Shape, ShapeRange
+from workbench.types import OptimizationProfile, Refusal, Shape, ShapeRange, count_of
 
 _MOST_KINDS = 3
 """Of operators shown for a part."""
@@ -90,14 +90,10 @@ def _costs(partition: Partition) -> dict[str, Any]:
 def _summary(partition: Partition) -> str:
     taken = sum(len(part.nodes) for part in partition.engines)
     total = sum(len(part.nodes) for part in partition.parts)
-    engines = _count(len(partition.engines), f"{load(partition.backend).support().title} engine")
-    native = _count(len(partition.parts) - len(partition.engines), "native part")
+    engines = count_of(len(partition.engines), f"{load(partition.backend).support().title} engine")
+    native = count_of(len(partition.parts) - len(partition.engines), "native part")
     name, size = partition.model.path.name, partition.min_subgraph_size
     return f"{name}: {taken} of {total} operators in {engines}, {native} (min_subgraph_size {size})"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _parts_text(partition: Partition) -> str:
@@ -144,7 +140,7 @@ def _refusals_text(refusals: Sequence[Refusal]) -> str:
         f"  {op_type} {first[op_type, reason]}{f' and {number - 1} more' if number > 1 else ''}: {reason}"
         for (op_type, reason), number in alike.items()
     ]
-    return "\n".join([f"{_count(len(refusals), 'operator')} refused:", *lines])
+    return "\n".join([f"{count_of(len(refusals), 'operator')} refused:", *lines])
 
 
 def _sizes_text(sizes: Sequence[Partition]) -> str:

@@ -22,6 +22,7 @@ from workbench.errors import ExportError
 from workbench.export.parity import MOST_RELATIVE, Parity
 from workbench.model import LARGE_BYTES, Model, load_model
 from workbench.store import EngineStore
+from workbench.types import count_of
 
 _DATA = re.compile(r"\.([0-9a-f]{8}\.)?data")
 """What follows a model's name in that of its external data."""
@@ -66,13 +67,9 @@ class Exported:
             f"{model.path.name}: {len(model.nodes)} nodes, opset {model.opset}, "
             f"from {self.framework} by {self.converter}",
             f"  inputs {inputs}; outputs {', '.join(map(str, model.outputs))}",
-            f"  {found} at {_count(len(self.parity), 'set')} of shapes: relative difference at most {worst:.1e}",
+            f"  {found} at {count_of(len(self.parity), 'set')} of shapes: relative difference at most {worst:.1e}",
         ]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 @contextlib.contextmanager

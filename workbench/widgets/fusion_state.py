@@ -11,12 +11,10 @@ from traitlets import HasTraits, Int
 
 from workbench.building import Built
 from workbench.engine import Engine
-from workbench.figures import fusion_picture
-from workbench.fusion_diff import FusionDiff, diff
-from workbench.fusion_opening import OpenedFusion, open_fusion
-from workbench.fusion_story import Pass, story
+from workbench.fusion import FusionDiff, OpenedFusion, Pass, diff, open_fusion, story
 from workbench.model import Model
 from workbench.picture import Picture
+from workbench.picture.figures import fusion_picture
 
 Source = Built | Engine | str | Path
 """An engine, the start of its key, its folder, or a file that lists its layers."""

@@ -59,7 +59,9 @@ def save_page(picture: Picture, path: str | Path) -> Path:
         path.write_text(page(picture), encoding="utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ViewError(f"{str(path)[:200]}: the page cannot be written ({why}); name a file in another folder.") from error
+        raise ViewError(
+            f"{str(path)[:200]}: the page cannot be written ({why}); name a file in another folder."
+        ) from error
     return path
 
 

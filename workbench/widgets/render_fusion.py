@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from workbench.fusion import Fate, Fusion, Group
-from workbench.fusion_diff import FusionDiff
-from workbench.fusion_opening import OpenedFusion
-from workbench.fusion_story import Pass
+from workbench.fusion import Fate, Fusion, FusionDiff, Group, OpenedFusion, Pass
 from workbench.widgets.render import fact_row, html_table
 
 _MOST_ROWS = 300

@@ -48,15 +48,15 @@ def bytes_text(size: int | None) -> str:
     return f"{size:,} bytes"
 
 
-def step_table(steps: Sequence[tuple[int, Partition]], size: int) -> str:
+def step_table(steps: Sequence[Partition], size: int) -> str:
     """What every min_subgraph_size would leave; the row that holds now is marked."""
     if len(steps) < 2:
         return ""
-    ends = [str(later - 1) for later, _ in steps[1:]] + [""]
     rows = []
-    for (start, partition), end in zip(steps, ends, strict=True):
-        here = start <= size and (not end or size <= int(end))
-        sizes = f"{start} or more" if not end else str(start) if end == str(start) else f"{start} to {end}"
+    for partition, following in zip(steps, (*steps[1:], None), strict=True):
+        start, end = partition.min_subgraph_size, following.min_subgraph_size - 1 if following else None
+        here = start <= size and (end is None or size <= end)
+        sizes = f"{start} or more" if end is None else str(start) if end == start else f"{start} to {end}"
         cells = [sizes, str(len(partition.engines)), str(partition.border_tensors), bytes_text(partition.border_bytes)]
         rows.append([f"<b>{cell}</b>" if here else cell for cell in map(escape, cells)])
     heads = ["min_subgraph_size", "engines", "border tensors", "across borders"]

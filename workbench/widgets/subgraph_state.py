@@ -10,15 +10,14 @@ from traitlets import Instance, Int, Tuple, Unicode, observe
 
 from workbench import snippets
 from workbench.errors import ShapesNotSet
-from workbench.figures import partition_picture
-from workbench.hybrid import HybridRun, build_parts, run_hybrid
+from workbench.hybrid import CollectedShapes, HybridRun, build_parts, collect_shapes, run_hybrid
 from workbench.model import Model
 from workbench.picture import Picture
+from workbench.picture.figures import partition_picture
 from workbench.profiles import default_profile, opt_shapes
 from workbench.reference import random_feeds
-from workbench.shapes import CollectedShapes, collect_shapes
 from workbench.store import EngineStore
-from workbench.subgraphs import NodeSupport, Partition, divide, find_support
+from workbench.subgraphs import NodeSupport, Partition, divide, find_support, steps
 from workbench.types import BuildConfig, Feeds, OptimizationProfile, Shape
 from workbench.widgets.work_state import WorkState
 
@@ -35,7 +34,7 @@ class SubgraphState(WorkState):
     partition = Instance(Partition, allow_none=True)
     collected = Instance(CollectedShapes, allow_none=True)
     outcome = Instance(HybridRun, allow_none=True)
-    steps: Any = Tuple(help="(min_subgraph_size, Partition) wherever the number of engines changes")
+    steps: Any = Tuple(help="a Partition for every min_subgraph_size at which something changes, down to no engine")
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class SubgraphState(WorkState):
     @property
     def largest(self) -> int:
         """The number of operators in the largest subgraph there could be."""
-        return max((size - 1 for size, _ in self.steps), default=1)
+        return self.steps[-1].min_subgraph_size - 1 if self.steps else 1
 
     @property
     def picture(self) -> Picture | None:
@@ -133,7 +132,7 @@ class SubgraphState(WorkState):
     def _take(self, support: NodeSupport) -> None:
         with self.hold_trait_notifications():
             self.support, self.outcome = support, None
-            self.steps = _steps(support)
+            self.steps = steps(support)
             self.partition = divide(support, self.min_subgraph_size)
 
     @observe("min_subgraph_size")
@@ -142,15 +141,6 @@ class SubgraphState(WorkState):
             with self.hold_trait_notifications():
                 self.partition = divide(self.support, self.min_subgraph_size)
                 self.outcome = None
-
-
-def _steps(support: NodeSupport) -> tuple[tuple[int, Partition], ...]:
-    """The sizes from which on fewer engines are left, up to the one that leaves none."""
-    found = [(1, divide(support, 1))]
-    while found[-1][1].engines:
-        size = min(len(part.nodes) for part in found[-1][1].engines) + 1
-        found.append((size, divide(support, size)))
-    return tuple(found)
 
 
 def _usual_shapes(model: Model, profile: OptimizationProfile) -> list[dict[str, Shape]]:

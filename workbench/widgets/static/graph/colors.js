@@ -6,7 +6,10 @@ const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00
 const SIDES = { engine: "#2e9e57", native: "#e3b505", variable: "#d1495b" };
 const SIDE_WORDS = { engine: "TensorRT", native: "native", variable: "variable" };
 export const HEAT = "#d55e00";
-const KINDS = ["vertical", "horizontal", "region", "single", "reformat", "constant", "sync", "other", "folded", "removed", "absorbed", "variable"];
+const KINDS = [
+  "vertical", "horizontal", "region", "single", "reformat", "constant", "sync", "other", "folded", "removed", "absorbed",
+  "variable",
+];
 const PRECISIONS = ["fp32", "fp16", "int8", "bf16", "tf32", "fp8", "int32", "int64", "bool"];
 
 export const COLOR_WORDS = {
@@ -68,7 +71,11 @@ function byValue(boxes, by) {
   if (known.length) values.sort((a, b) => rank(a) - rank(b));
   const colors = new Map(values.map((value, place) => [value, colorFor(by, value, place, known)]));
   const numbers = new Map(values.map((value, place) => [value, place + 1]));
-  const tag = { fusion: (value) => `#${numbers.get(value)}`, side: (value) => (value === "variable" ? "" : SIDE_WORDS[value]) }[by] ?? ((value) => value);
+  const tag = (value) => {
+    if (by === "fusion") return `#${numbers.get(value)}`;
+    if (by === "side") return value === "variable" ? "" : SIDE_WORDS[value]; // the shape of variables says it
+    return value;
+  };
   return {
     most: 0,
     colorOf: (box) => colors.get(VALUE[by](box)) ?? null,
@@ -78,8 +85,8 @@ function byValue(boxes, by) {
       return value === undefined || some.some((box) => VALUE[by](box) !== value) ? "" : tag(value);
     },
     legend: values.map((value) => {
-      const isSide = by === "side";
-      return { label: isSide ? SIDE_WORDS[value] : value, color: colors.get(value), count: counts.get(value), side: isSide ? value : "engine" };
+      const [label, side] = by === "side" ? [SIDE_WORDS[value], value] : [value, "engine"];
+      return { label, side, color: colors.get(value), count: counts.get(value) };
     }),
     plain,
   };

@@ -1,16 +1,15 @@
 // Pictures to keep: SVG with real text, PNG, and one HTML file with this same view.
 
-import { drawScene } from "./draw.js";
-import { FONT, FRAME_HEAD } from "./scene.js";
+import { drawScene, noMarks } from "./draw.js";
+import { FONT, FRAME_HEAD, RADIUS } from "./scene.js";
 
 const MARGIN = 24;
 const HEAD = 30;
 const MOST_PIXELS = 8000; // a side of a PNG; browsers refuse canvases much larger
-const RADIUS = { engine: 5, native: 0, variable: 18 };
 
-const escaped = (text) => String(text).replace(/[&<>"]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[sign])
-  // eslint-disable-next-line no-control-regex
-  .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, " ");
+const SIGNS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+// Control characters, which NVIDIA puts between the names of fused nodes, may not stand in XML.
+const escaped = (text) => text.replace(/[&<>"]/g, (sign) => SIGNS[sign]).replace(/[\u0000-\u001f]/g, " ");
 const round = (value) => Math.round(value * 10) / 10;
 
 // panes: [{title, scene}] -> the text of an SVG file, the panes side by side.
@@ -26,6 +25,7 @@ export function toSvg(title, panes, theme) {
   const style = [
     `text{font-family:${theme.font}}`, `.label{font-size:${FONT.label}px;text-anchor:middle}`,
     `.tag{font-size:${FONT.tag}px;text-anchor:middle}`, `.title{font-size:${FONT.title}px;fill:${theme.quiet}}`,
+    `.frame{fill:${theme.frame};stroke:${theme.frameLine}}`,
     `.head{font-size:14px;font-weight:600;fill:${theme.text}}`, `.line{fill:none;stroke:${theme.line};stroke-width:1.2}`,
   ].join("");
   return [
@@ -44,10 +44,10 @@ function extent(panes) {
 function sceneSvg(scene, theme) {
   const frames = scene.frames.map((frame) => {
     const [x, y, width, height] = [frame.x, frame.y, frame.width, frame.height].map(round);
-    return `<rect x="${x}" y="${y}" width="${width}" height="${height}" rx="8" fill="${theme.frame}" stroke="${theme.frameLine}"/>`;
+    return `<rect class="frame" x="${x}" y="${y}" width="${width}" height="${height}" rx="8"/>`;
   });
-  const titles = scene.frames.map((frame) =>
-    `<text class="title" x="${round(frame.x + 8)}" y="${round(frame.y + FRAME_HEAD / 2)}" dy="0.35em">${escaped(frame.title)}</text>`);
+  const titles = scene.frames.map(({ x, y, title }) =>
+    `<text class="title" x="${round(x + 8)}" y="${round(y + FRAME_HEAD / 2)}" dy="0.35em">${escaped(title)}</text>`);
   const lines = [];
   for (let at = 0; at < scene.lines.length; at += 6) lines.push(linePath(scene.lines, at));
   const heads = scene.ends.map(([x, y, direction]) => `M${round(x)} ${round(y)}l-3.4 ${-6.5 * direction}h6.8z`);
@@ -69,8 +69,8 @@ function itemSvg(scene, item) {
   const middle = round(x + width / 2);
   const radius = Math.min(RADIUS[item.side], height / 2);
   const name = item.boxes.length === 1 ? scene.pane.boxes[item.boxes[0]].name : item.full;
-  const sheet = (off) =>
-    `<rect x="${x + off}" y="${y + off}" width="${width}" height="${height}" rx="${radius}" fill="${fill}" stroke="${stroke}"/>`;
+  const size = `width="${width}" height="${height}" rx="${radius}" fill="${fill}" stroke="${stroke}"`;
+  const sheet = (off) => `<rect x="${x + off}" y="${y + off}" ${size}/>`;
   const line = (kind, below, content, color) =>
     `<text class="${kind}" x="${middle}" y="${round(y + below)}" dy="0.35em" fill="${color}">${escaped(content)}</text>`;
   return [
@@ -84,7 +84,8 @@ function stripSvg(item, x, y) {
   return (item.strip ?? []).map(({ color, share }) => {
     const width = (item.width - 6) * share;
     left += width;
-    return `<rect x="${round(left - width)}" y="${y + item.height - 4}" width="${round(width)}" height="3" fill="${color}"/>`;
+    const size = `width="${round(width)}" height="3"`;
+    return `<rect x="${round(left - width)}" y="${y + item.height - 4}" ${size} fill="${color}"/>`;
   });
 }
 
@@ -97,11 +98,11 @@ export function toPng(panes, theme) {
   const context = canvas.getContext("2d");
   context.fillStyle = theme.back;
   context.fillRect(0, 0, canvas.width, canvas.height);
-  const marks = { picked: new Set(), linked: new Set(), matched: null, focus: -1, hover: -1 };
   let left = MARGIN;
   for (const { title, scene } of panes) {
     context.setTransform(1, 0, 0, 1, left * scale, (MARGIN + HEAD) * scale);
-    drawScene(context, scene, { x: -2, y: -2, scale }, { width: (scene.width + 8) * scale, height: (scene.height + 8) * scale }, theme, marks);
+    const size = { width: (scene.width + 8) * scale, height: (scene.height + 8) * scale };
+    drawScene(context, scene, { x: -2, y: -2, scale }, size, theme, noMarks());
     context.setTransform(1, 0, 0, 1, left * scale, MARGIN * scale);
     context.font = `600 ${14 * scale}px ${theme.font}`;
     context.fillStyle = theme.text;

@@ -48,7 +48,8 @@ function findFolders(pane) {
     neighbours[t].push(s);
   }
   for (const folder of all) {
-    folder.useful = folder.boxes.length > 1 && folder.boxes.length < pane.boxes.length && !isScattered(folder.boxes, neighbours);
+    const count = folder.boxes.length;
+    folder.useful = count > 1 && count < pane.boxes.length && !isScattered(folder.boxes, neighbours);
   }
   return root;
 }

@@ -6,17 +6,19 @@ const ALIGNED = 30; // world units by which boxes of one layer may differ in hei
 export function neighbour(scene, index, key) {
   const here = scene.items[index];
   const middle = (item) => item.x + item.width / 2;
+  const sideways = (other) => middle(scene.items[other]) - middle(here);
   if (key === "ArrowUp" || key === "ArrowDown") {
-    const ends = key === "ArrowUp" ? scene.into[index].map((edge) => scene.edges[edge][0]) : scene.outOf[index].map((edge) => scene.edges[edge][1]);
-    return nearest(ends, (other) => Math.abs(middle(scene.items[other]) - middle(here)) + Math.abs(scene.items[other].y - here.y));
+    const [edges, end] = key === "ArrowUp" ? [scene.into[index], 0] : [scene.outOf[index], 1];
+    const ends = edges.map((edge) => scene.edges[edge][end]);
+    return nearest(ends, (other) => Math.abs(sideways(other)) + Math.abs(scene.items[other].y - here.y));
   }
   const side = key === "ArrowLeft" ? -1 : 1;
   const level = here.y + here.height / 2;
   const beside = [...scene.items.keys()].filter((other) => {
     const item = scene.items[other];
-    return other !== index && Math.abs(item.y + item.height / 2 - level) < ALIGNED && side * (middle(item) - middle(here)) > 0;
+    return Math.abs(item.y + item.height / 2 - level) < ALIGNED && side * sideways(other) > 0;
   });
-  return nearest(beside, (other) => Math.abs(middle(scene.items[other]) - middle(here)));
+  return nearest(beside, (other) => Math.abs(sideways(other)));
 }
 
 function nearest(indices, distance) {

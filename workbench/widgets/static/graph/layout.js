@@ -185,8 +185,10 @@ function collect({ width, height, frames, edges }, levels, routes, inner) {
     base.set(frame, lines.length / 6);
     for (const [x0, y0, y1, x1, y2, y3] of placed.lines) lines.push(x0 + x, y0 + y, y1 + y, x1 + x, y2 + y, y3 + y);
   }
-  const paths = routes.map((steps) => steps.flatMap(([frame, edge]) =>
-    levels.get(frame).placed.ranges[edge].filter((range) => range[1]).map(([start, size]) => [base.get(frame) + start, size])));
+  const paths = routes.map((steps) => steps.flatMap(([frame, edge]) => {
+    const ranges = levels.get(frame).placed.ranges[edge].filter((range) => range[1]);
+    return ranges.map(([start, size]) => [base.get(frame) + start, size]);
+  }));
   const ends = routes.map((steps, index) => {
     const [frame, edge] = steps[steps.length - 1];
     const upward = levels.get(frame).placed.backward[edge];

@@ -116,7 +116,7 @@ export function crossings(graph, layers, at) {
   for (let index = 1; index < layers.length; index++) {
     const ends = [];
     for (const node of layers[index - 1]) {
-      for (const link of graph.below[node]) ends.push([portPlace(graph, at, node, link.a), portPlace(graph, at, link.to, link.b)]);
+      for (const { to, a, b } of graph.below[node]) ends.push([portPlace(graph, at, node, a), portPlace(graph, at, to, b)]);
     }
     ends.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     count += inversions(ends.map((pair) => pair[1]));

@@ -1,12 +1,13 @@
 // One pane: its canvas, where it looks, and what a user does on it. What that means is decided by the view around it.
 
 import { centred, firstLook, fitted, held, revealing, zoomed } from "./camera.js";
-import { badgeOf, drawScene } from "./draw.js";
+import { drawScene, noMarks } from "./draw.js";
 import { element } from "./elements.js";
 import { listenToKeys, middleItem, neighbour } from "./keys.js";
 import { Minimap } from "./minimap.js";
 import { listenToPointer } from "./pointer.js";
 import { boundsOf, frameHeadAt, itemAt } from "./scene.js";
+import { badgeOf } from "./words.js";
 
 const GLIDE_MS = 220;
 
@@ -15,17 +16,21 @@ export class Pane {
   // focus(pane, item), search(), clear(), drawn(pane)}
   constructor(name, view) {
     Object.assign(this, { name, view, scene: null, camera: null, size: { width: 0, height: 0 }, drawnBoxes: 0 });
-    this.marks = { picked: new Set(), linked: new Set(), matched: null, focus: -1, hover: -1 };
+    this.marks = noMarks();
     this.canvas = element("canvas", { class: "wbg-canvas", tabindex: "0", role: "application" });
     this.map = new Minimap((x, y) => this.look(centred(x, y, this.camera.scale, this.size)));
     this.title = element("b");
     this.count = element("span", { class: "wbg-quiet" });
-    this.hint = element("div", { class: "wbg-hint", "aria-hidden": "true" }, "Click here first, or hold Ctrl, to zoom with the wheel");
-    const button = (text, label, action) => element("button", { title: label, "aria-label": `${text}: ${label}, ${name}`, onclick: action }, text);
+    this.hint = element("div", { class: "wbg-hint", "aria-hidden": "true" },
+      "Click here first, or hold Ctrl, to zoom with the wheel");
+    const button = (text, title, onclick) =>
+      element("button", { title, "aria-label": `${text}: ${title}, ${name}`, onclick }, text);
+    const buttons = [
+      button("−", "Zoom out (-)", () => this.zoom(0.8)), button("+", "Zoom in (+)", () => this.zoom(1.25)),
+      button("Fit", "Show all of it (0)", () => this.fit()),
+    ];
     this.element = element("section", { class: "wbg-pane", "data-pane": name, hidden: true },
-      element("div", { class: "wbg-head" }, this.title, this.count,
-        element("span", { class: "wbg-zoom" },
-          button("−", "Zoom out (-)", () => this.zoom(0.8)), button("+", "Zoom in (+)", () => this.zoom(1.25)), button("Fit", "Show all of it (0)", () => this.fit()))),
+      element("div", { class: "wbg-head" }, this.title, this.count, element("span", { class: "wbg-zoom" }, ...buttons)),
       element("div", { class: "wbg-stage" }, this.canvas, this.map.canvas, this.hint));
     listenToPointer(this, () => view.alone || document.activeElement === this.canvas);
     listenToKeys(this.canvas, {
@@ -46,8 +51,8 @@ export class Pane {
   describe(title, count) {
     this.title.textContent = title;
     this.count.textContent = count;
-    this.canvas.setAttribute("aria-label", `${title}: ${count}. Arrow keys walk along the arrows, Enter selects or unfolds, ` +
-      "Backspace folds, plus and minus zoom, 0 shows all, slash searches.");
+    this.canvas.setAttribute("aria-label", `${title}: ${count}. Arrow keys walk along the arrows, ` +
+      "Enter selects or unfolds, Backspace folds, plus and minus zoom, 0 shows all, slash searches.");
   }
 
   // anchor: {key, kind, x, y}: an item that shall stay at this point of the pane.
@@ -80,7 +85,8 @@ export class Pane {
 
   resize() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    if (!width || !height || (width === this.size.width && height === this.size.height && this.ratio === window.devicePixelRatio)) return;
+    const isSame = width === this.size.width && height === this.size.height && this.ratio === window.devicePixelRatio;
+    if (!width || !height || isSame) return;
     if (this.camera) this.camera.x += (this.size.width - width) / 2 / this.camera.scale; // the middle stays in the middle
     this.size = { width, height };
     this.ratio = window.devicePixelRatio || 1;
@@ -124,7 +130,9 @@ export class Pane {
   }
 
   pan(dx, dy) {
-    if (this.scene) this.look({ ...this.camera, x: this.camera.x - dx / this.camera.scale, y: this.camera.y - dy / this.camera.scale });
+    if (!this.scene) return;
+    const { x, y, scale } = this.camera;
+    this.look({ x: x - dx / scale, y: y - dy / scale, scale });
   }
 
   zoom(factor, x = this.size.width / 2, y = this.size.height / 2) {

@@ -144,9 +144,8 @@ function settle(columns, walls, links, isPoint, place) {
     for (const column of order) {
       if (!pulls[column].length) continue;
       const wish = weightedMedian(pulls[column].map(([other, offset, weight]) => [place[other] + offset, weight]));
-      const least = walls.left[column].reduce((most, [other, distance]) => Math.max(most, place[other] + distance), -Infinity);
-      const most = walls.right[column].reduce((low, [other, distance]) => Math.min(low, place[other] - distance), Infinity);
-      place[column] = Math.min(Math.max(wish, least), most);
+      const clear = walls.left[column].reduce((x, [other, distance]) => Math.max(x, place[other] + distance), wish);
+      place[column] = walls.right[column].reduce((x, [other, distance]) => Math.min(x, place[other] - distance), clear);
     }
   }
 }

@@ -2,7 +2,8 @@
 
 const CLICK = 4; // pixels a press may move and still be a click
 
-// pane: {canvas, camera, pan(dx, dy), zoom(factor, x, y), click(x, y, event), doubleClick(x, y), hover(x, y, event), leave()}
+// pane: {canvas, pan(dx, dy), zoom(factor, x, y), click(x, y, event), doubleClick(x, y), hover(x, y, event), leave(),
+// wheelRefused()}.
 // takesWheel(): whether the wheel alone zooms; with Ctrl it always does.
 export function listenToPointer(pane, takesWheel) {
   const { canvas } = pane;

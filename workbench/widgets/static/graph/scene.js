@@ -5,6 +5,7 @@ const LABEL_WIDTH = 200;
 const PAD_X = 12;
 export const FONT = { label: 12, tag: 10, title: 11 };
 export const FRAME_HEAD = 22;
+export const RADIUS = { engine: 5, native: 0, variable: 18 }; // of corners: who runs a box is told by its shape
 
 let pencil;
 const widths = new Map();
@@ -39,9 +40,8 @@ export function shortened(text, room, size, family) {
 // Gives every item its label, the note that stands under it, and its size. tags(boxes): all tags they may carry.
 export function nameItems(pane, tree, visible, { noun, tags, family }) {
   for (const item of visible.items) {
-    const full = item.kind === "box" ? pane.boxes[item.boxes[0]].label : item.kind === "folder" ? item.title : groupLabel(pane, item);
-    item.full = full;
-    item.label = shortened(full, LABEL_WIDTH, FONT.label, family);
+    item.full = item.kind === "folder" ? item.title : item.kind === "group" ? groupLabel(pane, item) : pane.boxes[item.boxes[0]].label;
+    item.label = shortened(item.full, LABEL_WIDTH, FONT.label, family);
     item.note = item.kind === "box" ? "" : noteOf(tree, item, noun);
     item.side = sideOf(pane, item);
     const below = tags(item.boxes.map((box) => pane.boxes[box])).map((tag) => [item.note, tag].filter(Boolean).join(" · "));
@@ -83,10 +83,10 @@ export function layoutRequest(visible, frames) {
 
 export function makeScene(pane, tree, visible, frames, layout) {
   const items = visible.items.map((item, index) => ({ ...item, x: layout.x[index], y: layout.y[index] }));
-  const shown = frames.map((frame, index) => (layout.frames[index] ? { ...frame, ...layout.frames[index], key: tree.folders[frame.folder].key } : null));
+  const placed = frames.map((frame, index) => ({ ...frame, key: tree.folders[frame.folder].key, ...layout.frames[index] }));
   const scene = {
     pane, tree, items, itemOf: visible.itemOf, edges: visible.edges, arrows: visible.arrows,
-    frames: shown.filter(Boolean), lines: layout.lines, paths: layout.paths, ends: layout.ends,
+    frames: placed.filter((_, index) => layout.frames[index]), lines: layout.lines, paths: layout.paths, ends: layout.ends,
     width: layout.width, height: layout.height, into: items.map(() => []), outOf: items.map(() => []),
   };
   scene.edges.forEach(([s, t], index) => {
@@ -120,7 +120,9 @@ export function itemAt(scene, x, y, slack = 0) {
   for (const band of bandsBetween(scene, y - slack, y + slack)) {
     for (const index of band.items) {
       const item = scene.items[index];
-      if (x >= item.x - slack && x <= item.x + item.width + slack && y >= item.y - slack && y <= item.y + item.height + slack) return index;
+      const [right, down] = [x - item.x, y - item.y];
+      const isInside = Math.min(right, down) >= -slack && right <= item.width + slack && down <= item.height + slack;
+      if (isInside) return index;
     }
   }
   return -1;

@@ -1,40 +1,47 @@
-// The line above the panes: colours, search, folding, saving; and the legend below it.
+// The lines above the panes: colours, search, folding, saving, and the legend.
 
-import { COLOR_WORDS, HEAT, heat, milliseconds, mix, paint } from "./colors.js";
+import { COLOR_WORDS } from "./colors.js";
 import { element } from "./elements.js";
+import { legendOf } from "./legend.js";
 
-const LEGEND_MOST = 12;
+const FOLDS = {
+  groups: ["Fused groups", "Fold the nodes that one kernel does the work of into one box, or unfold them"],
+  alike: ["Repeats", "Fold the blocks that repeat"],
+  all: ["All", "Fold all folders and groups"],
+  none: ["None", "Unfold everything"],
+};
+const SAVES = {
+  SVG: "Save both graphs as an SVG drawing with real text",
+  PNG: "Save both graphs as a PNG picture",
+  HTML: "Save this view as one HTML file that works by itself",
+};
 
 export class Toolbar {
-  // actions: {color(by), search(text), step(direction), fold(what), save(format)}
+  // actions: {color(by), search(text), step(direction), fold(wish), save(format)}; formats: of SAVES
   constructor(actions, formats) {
     this.actions = actions;
-    this.colors = element("span", { class: "wbg-choice", role: "group", "aria-label": "Colour by" });
-    this.words = element("input", { type: "search", placeholder: "Search boxes", "aria-label": "Search names, labels and facts", spellcheck: "false",
-      oninput: () => actions.search(this.words.value),
-      onkeydown: (event) => this.searchKey(event) });
+    this.colors = new Map();
+    this.words = element("input", {
+      type: "search", placeholder: "Search boxes", "aria-label": "Search names, labels and facts", spellcheck: "false",
+      oninput: () => actions.search(this.words.value), onkeydown: (event) => this.searchKey(event),
+    });
     this.found = element("span", { class: "wbg-found", role: "status" });
-    this.steps = [["‹", "Previous match", -1], ["›", "Next match (Enter)", 1]].map(([text, title, direction]) =>
-      element("button", { title, "aria-label": title, onclick: () => actions.step(direction) }, text));
-    const folds = [["groups", "Fused groups", "Fold the nodes that one kernel does the work of into one box, or unfold them"],
-      ["alike", "Repeats", "Fold the blocks that repeat"], ["all", "All", "Fold all folders and groups"], ["none", "None", "Unfold everything"]];
-    this.folds = new Map(folds.map(([what, text, title]) => [what, element("button", { title, onclick: () => this.fold(what) }, text)]));
-    const saves = formats.map((format) => element("button", { title: SAVE_WORDS[format], onclick: () => actions.save(format) }, format));
-    this.element = element("div", { class: "wbg-bar" },
-      this.labelled("Colour", this.colors),
-      element("span", { class: "wbg-search" }, this.words, this.found, ...this.steps),
-      this.folding = this.labelled("Fold", element("span", { class: "wbg-choice", role: "group", "aria-label": "Fold" }, ...this.folds.values())),
-      this.labelled("Save", element("span", { class: "wbg-choice", role: "group", "aria-label": "Save as" }, ...saves)));
+    const step = (text, title, direction) =>
+      element("button", { title, "aria-label": title, onclick: () => actions.step(direction) }, text);
+    this.steps = [step("‹", "Previous match", -1), step("›", "Next match (Enter)", 1)];
+    this.folds = new Map(Object.entries(FOLDS).map(([wish, [text, title]]) =>
+      [wish, element("button", { title, onclick: () => this.fold(wish) }, text)]));
+    const saves = formats.map((format) =>
+      element("button", { title: SAVES[format], onclick: () => actions.save(format) }, format));
+    this.coloring = tools("Colour", []);
+    this.folding = tools("Fold", this.folds.values());
+    this.element = element("div", { class: "wbg-bar" }, this.coloring,
+      element("span", { class: "wbg-search" }, this.words, this.found, ...this.steps), this.folding, tools("Save", saves));
     this.legend = element("div", { class: "wbg-legend" });
   }
 
-  fold(what) {
-    const isFolded = what === "groups" && this.folds.get(what).getAttribute("aria-pressed") === "true";
-    this.actions.fold(isFolded ? "no groups" : what);
-  }
-
-  labelled(label, content) {
-    return element("span", { class: "wbg-tools" }, element("span", { class: "wbg-quiet" }, label), content);
+  fold(wish) {
+    this.actions.fold(wish === "groups" && isPressed(this.folds.get(wish)) ? "no groups" : wish);
   }
 
   searchKey(event) {
@@ -46,63 +53,42 @@ export class Toolbar {
     }
   }
 
+  // Buttons that stay are kept, and with them the focus.
   showColors(colors, by) {
-    this.colors.parentElement.hidden = colors.length < 2;
-    this.colors.replaceChildren(...colors.map((name) =>
-      element("button", { "aria-pressed": String(name === by), onclick: () => this.actions.color(name) }, COLOR_WORDS[name])));
+    if (colors.join() !== [...this.colors.keys()].join()) {
+      this.colors = new Map(colors.map((name) =>
+        [name, element("button", { onclick: () => this.actions.color(name) }, COLOR_WORDS[name])]));
+      this.coloring.lastChild.replaceChildren(...this.colors.values());
+    }
+    for (const [name, button] of this.colors) press(button, name === by);
+    this.coloring.hidden = colors.length < 2;
   }
 
-  // folds: {groups: null where there are none, else whether all are folded, alike: whether there are any, folders: ...}
+  // groups: null where there are none, else whether all are folded; alike, folders: whether there are any.
   showFolds({ groups, alike, folders }) {
     this.folds.get("groups").hidden = groups === null;
-    this.folds.get("groups").setAttribute("aria-pressed", String(Boolean(groups)));
+    press(this.folds.get("groups"), Boolean(groups));
     this.folds.get("alike").hidden = !alike;
     this.folding.hidden = groups === null && !folders;
   }
 
+  // place: of the match on show, or -1.
   showFound(query, count, place) {
     if (this.words.value !== query) this.words.value = query;
-    this.found.textContent = !query ? "" : !count ? "none" : place < 0 ? count.toLocaleString("en") : `${place + 1} of ${count.toLocaleString("en")}`;
+    const total = count ? count.toLocaleString("en") : "none";
+    this.found.textContent = !query ? "" : place < 0 ? total : `${place + 1} of ${total}`;
     for (const button of this.steps) button.hidden = !count;
   }
 
   showLegend(coloring, by, theme) {
-    const entries = by === "fusion" ? fusionLegend(coloring, theme) : by === "time" ? timeLegend(coloring, theme) : valueLegend(coloring, theme);
-    if (coloring.plain && entries.length) entries.push(entry(theme, null, `without ${{ fusion: "a fusion", time: "a time" }[by] ?? COLOR_WORDS[by]}`, coloring.plain));
-    this.legend.replaceChildren(...entries);
+    this.legend.replaceChildren(...legendOf(coloring, by, theme));
   }
 }
 
-const SAVE_WORDS = {
-  SVG: "Save both graphs as an SVG drawing with real text", PNG: "Save both graphs as a PNG picture",
-  HTML: "Save this view as one HTML file that works by itself",
-};
-
-function swatch(theme, color, side = "engine") {
-  const { fill, stroke } = paint(theme, color);
-  return element("i", { class: `wbg-swatch wbg-${side}`, style: `background:${fill};border-color:${stroke}` });
+function tools(label, buttons) {
+  const choice = element("span", { class: "wbg-choice", role: "group", "aria-label": label }, ...buttons);
+  return element("span", { class: "wbg-tools" }, element("span", { class: "wbg-quiet" }, label), choice);
 }
 
-function entry(theme, color, label, count, side) {
-  return element("span", { class: "wbg-entry" }, swatch(theme, color, side), ` ${label} `, element("b", {}, count.toLocaleString("en")));
-}
-
-function valueLegend({ legend }, theme) {
-  const shown = legend.slice(0, LEGEND_MOST).map(({ color, label, count, side }) => entry(theme, color, label, count, side));
-  if (legend.length > LEGEND_MOST) shown.push(element("span", { class: "wbg-entry wbg-quiet" }, `and ${legend.length - LEGEND_MOST} more`));
-  return shown;
-}
-
-function fusionLegend({ legend }, theme) {
-  if (!legend.length) return [];
-  return [element("span", { class: "wbg-entry" },
-    ...legend.slice(0, 6).map(({ color }) => swatch(theme, color)), ` ${legend.length === 1 ? "1 group" : `${legend.length.toLocaleString("en")} groups`}: same number and colour, same kernel`)];
-}
-
-function timeLegend({ most }, theme) {
-  if (!most) return [];
-  const stops = [0, 0.5, 1].map((share) => paint(theme, HEAT, heat(share)).fill);
-  return [element("span", { class: "wbg-entry" }, "0 ",
-    element("i", { class: "wbg-ramp", style: `background:linear-gradient(90deg,${stops.join(",")});border-color:${mix(theme.text, theme.back, 0.4)}` }),
-    ` ${milliseconds(most)}`)];
-}
+const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
+const press = (button, on) => button.setAttribute("aria-pressed", String(on));

@@ -46,7 +46,7 @@ export function describe(pane, item, others) {
   const facts = item.boxes.length === 1 ? factsOf(pane.boxes[item.boxes[0]]) : summary(pane, item);
   if (others.boxes.length) facts.push([others.title, linkedWords(others)]);
   const box = pane.boxes[item.boxes[0]];
-  const name = item.boxes.length === 1 ? box.name : item.kind === "folder" ? item.key.split("\u0001").filter(Boolean).join("/") : "";
+  const name = { box: box.name, folder: item.key.split("\u0001").slice(1).join("/"), group: "" }[item.kind];
   return { title: item.full, name, facts, note: item.kind === "box" ? "" : "Double click unfolds it." };
 }
 

@@ -1,7 +1,7 @@
 // GraphView: two panes and what joins them: one picture, one selection, one search, one way of colouring.
 
 import { coloring } from "./colors.js";
-import { element, save, whenShown } from "./elements.js";
+import { element, numbered, save, whenShown } from "./elements.js";
 import { toPage, toPng, toSvg } from "./export.js";
 import { refolded, toggled } from "./folding.js";
 import { Pane } from "./pane.js";
@@ -20,7 +20,7 @@ class View {
   // model: get(name), set(name, value), save_changes(), on(event, callback), off(event, callback) for the traits
   // picture, selected, color_by, search and height. alone: in a page of its own.
   constructor(model, root, { alone }) {
-    Object.assign(this, { model, root, alone, start: performance.now(), frames: 0, cursor: -1, search: () => this.toolbar.words.focus() });
+    Object.assign(this, { model, root, alone, start: performance.now(), frames: 0, cursor: -1 });
     root.classList.add("wbg");
     root.classList.toggle("wbg-alone", alone);
     root.dataset.lmSuppressShortcuts = "true";
@@ -28,10 +28,9 @@ class View {
     root.append(element("style", {}, STYLE));
     this.worker = new LayoutWorker();
     this.toolbar = new Toolbar({
-      color: (by) => this.set("color_by", by), search: (text) => this.set("search", text), step: (direction) => this.step(direction),
-      fold: (what) => this.foldMany(what), save: (format) => this.save(format),
+      color: (by) => this.set("color_by", by), search: (text) => this.set("search", text),
+      step: (direction) => this.step(direction), fold: (wish) => this.foldMany(wish), save: (format) => this.save(format),
     }, alone ? ["SVG", "PNG"] : ["SVG", "PNG", "HTML"]);
-    this.clear = () => this.clearAll();
     this.panes = Object.fromEntries(SIDES.map((name) => [name, new Pane(name, this)]));
     this.sides = null; // until the first picture is laid out
     this.empty = element("p", { class: "wbg-empty", hidden: true }, "Nothing to draw yet: this picture has no boxes.");
@@ -69,15 +68,15 @@ class View {
 
   update() {
     const picture = this.model.get("picture");
-    const now = { picture, by: this.colorBy(picture), query: this.model.get("search"), selected: this.model.get("selected"), height: this.model.get("height") };
+    const [query, selected, height] = ["search", "selected", "height"].map((name) => this.model.get(name));
     const was = this.shown ?? {};
-    this.shown = now;
-    if (now.height !== was.height) this.root.style.setProperty("--wbg-height", `${now.height}px`);
+    const now = (this.shown = { picture, query, selected, height, by: this.colorBy(picture) });
+    if (height !== was.height) this.root.style.setProperty("--wbg-height", `${height}px`);
     if (now.picture !== was.picture) this.take(picture);
     else if (this.sides) {
       if (now.by !== was.by) this.recolor();
-      if (now.query !== was.query) this.find();
-      if (JSON.stringify(now.selected) !== JSON.stringify(was.selected)) this.mark(SIDES);
+      if (query !== was.query) this.find();
+      if (JSON.stringify(selected) !== JSON.stringify(was.selected)) this.mark(SIDES);
     }
   }
 
@@ -90,7 +89,8 @@ class View {
   async take(picture) {
     const tints = Object.fromEntries([this.shown.by, ...picture.colors].map((by) => [by, coloring(picture, by)]));
     const token = (this.token = {});
-    const fresh = await Promise.all(SIDES.map((name) => prepareSide(picture[name], this.sides?.[name], this.tools(name, tints))));
+    const prepare = (name) => prepareSide(picture[name], this.sides?.[name], this.tools(name, tints));
+    const fresh = await Promise.all(SIDES.map(prepare));
     if (token !== this.token) return; // another picture came in the meantime
     const old = this.sides;
     this.tints = tints;
@@ -113,7 +113,7 @@ class View {
     const { pane, scene } = this.sides[name];
     const shown = this.panes[name];
     const [total, drawn] = [pane.boxes.length, scene.items.length];
-    const count = `${total.toLocaleString("en")} ${NOUNS[name][total === 1 ? 0 : 1]}`;
+    const count = numbered(total, ...NOUNS[name]);
     shown.element.hidden = !total;
     shown.describe(pane.title, drawn < total ? `${count} in ${drawn.toLocaleString("en")} boxes` : count);
     this.root.dataset[name === "before" ? "boxesBefore" : "boxesAfter"] = drawn;
@@ -139,24 +139,25 @@ class View {
 
   // reveal: the sides in which what is lit shall be brought in sight.
   mark(reveal) {
-    const boxes = Object.fromEntries(SIDES.map((name) => [name, pickedBoxes(this.shown.selected, name, this.sides[name].pane)]));
+    const picked = (name) => pickedBoxes(this.shown.selected, name, this.sides[name].pane);
     for (const name of SIDES) {
       const pane = this.panes[name];
-      const itemsOf = (some) => new Set(some.map((box) => this.sides[name].scene.itemOf[box]));
-      pane.marks.picked = itemsOf(boxes[name]);
-      pane.marks.linked = itemsOf(boxes[other(name)].flatMap((box) => this.links[other(name)][box]));
-      pane.marks.matched = this.found && itemsOf(this.found.filter((match) => match.name === name).map((match) => match.box));
+      const itemsOf = (boxes) => new Set(boxes.map((box) => this.sides[name].scene.itemOf[box]));
+      pane.marks.picked = itemsOf(picked(name));
+      pane.marks.linked = itemsOf(picked(other(name)).flatMap((box) => this.links[other(name)][box]));
+      pane.marks.matched = this.found && itemsOf(this.found.filter((one) => one.name === name).map((one) => one.box));
       if (reveal.includes(name)) pane.reveal([...pane.marks.picked, ...pane.marks.linked]);
       pane.redraw();
     }
-    this.root.dataset.selected = boxes.before.length + boxes.after.length;
+    this.root.dataset.selected = SIDES.reduce((sum, name) => sum + picked(name).length, 0);
   }
 
   find() {
     const { query } = this.shown;
     this.cursor = -1;
     for (const name of SIDES) this.panes[name].isSearched = false;
-    this.found = query.trim() ? SIDES.flatMap((name) => matchingBoxes(this.sides[name].pane, query).map((box) => ({ name, box }))) : null;
+    const found = (name) => matchingBoxes(this.sides[name].pane, query).map((box) => ({ name, box }));
+    this.found = query.trim() ? SIDES.flatMap(found) : null;
     this.root.dataset.matches = this.found?.length ?? 0;
     this.toolbar.showFound(query, this.found?.length ?? 0, -1);
     this.mark([]);
@@ -164,7 +165,8 @@ class View {
 
   step(direction) {
     if (!this.found?.length) return;
-    this.cursor = (this.cursor + direction + (this.cursor < 0 && direction < 0 ? 1 : 0) + this.found.length) % this.found.length;
+    const count = this.found.length;
+    this.cursor = this.cursor < 0 && direction < 0 ? count - 1 : (this.cursor + direction + count) % count;
     const { name, box } = this.found[this.cursor];
     const pane = this.panes[name];
     for (const one of SIDES) this.panes[one].isSearched = one === name;
@@ -172,10 +174,14 @@ class View {
     pane.reveal([pane.marks.focus]);
     for (const one of SIDES) this.panes[one].redraw();
     this.focus(pane, pane.marks.focus, box);
-    this.toolbar.showFound(this.shown.query, this.found.length, this.cursor);
+    this.toolbar.showFound(this.shown.query, count, this.cursor);
   }
 
-  clearAll() {
+  search() {
+    this.toolbar.words.focus();
+  }
+
+  clear() {
     this.model.set("search", "");
     this.set("selected", []);
   }
@@ -273,7 +279,8 @@ class View {
   async save(format) {
     const { picture } = this.shown;
     const name = (picture.title || "graph").replace(/[^\w.-]+/g, "_");
-    const panes = SIDES.map((side) => ({ title: this.sides[side].pane.title, scene: this.sides[side].scene })).filter(({ scene }) => scene.items.length);
+    const panes = SIDES.map((side) => this.sides[side]).filter(({ pane }) => pane.boxes.length)
+      .map(({ pane, scene }) => ({ title: pane.title, scene }));
     if (format === "SVG") save(`${name}.svg`, toSvg(picture.title, panes, this.theme), "image/svg+xml");
     if (format === "PNG") save(`${name}.png`, await toPng(panes, this.theme), "image/png");
     if (format === "HTML") {
@@ -292,7 +299,9 @@ export function render({ model, el }) {
 // For a page of its own: the state lives in the page. state: {picture, selected, color_by, search}
 export function open(body, state) {
   const values = { selected: [], color_by: "", search: "", height: 0, ...state };
-  const model = { get: (name) => values[name], set: (name, value) => (values[name] = value), save_changes() {}, on() {}, off() {} };
+  const get = (name) => values[name];
+  const set = (name, value) => (values[name] = value);
+  const model = { get, set, save_changes() {}, on() {}, off() {} };
   const root = element("main");
   body.style.margin = 0;
   body.append(root);

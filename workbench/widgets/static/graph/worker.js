@@ -8,7 +8,8 @@ export class LayoutWorker {
     this.waiting = new Map();
     this.count = 0;
     try {
-      const program = `const { layoutGraph } = (${graphView})(); onmessage = ({ data: [id, request] }) => postMessage([id, layoutGraph(request)]);`;
+      const program = `const { layoutGraph } = (${graphView})();
+        onmessage = ({ data: [id, request] }) => postMessage([id, layoutGraph(request)]);`;
       const url = URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
       this.worker = new Worker(url);
       this.worker.onmessage = ({ data: [id, layout] }) => this.answer(id, layout);

@@ -22,7 +22,7 @@ from workbench.machine import usable_cores
 from workbench.model import Model
 from workbench.reference import Reference
 from workbench.subgraphs import Part, Partition, cut
-from workbench.types import BuildConfig, Feeds, Support
+from workbench.types import BuildConfig, Feeds, Support, count_of
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,3 @@ def _note(hybrid: HybridEngine, support: Support) -> str:
     engines, precision = count_of(len(hybrid.built), f"{support.title} engine"), hybrid.config.precision
     how = "as the model stands" + ("" if precision == "fp32" else f", not in {precision}")
     return f"{engines} cannot run here: {support.run_reason.rstrip('.')}. ONNX Runtime runs in their place, {how}."
-
-
-def count_of(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from workbench.fusion import KERNELS, Fusion, Group
+from workbench.fusion.linking import KERNELS, Fusion, Group
 
 _COUNTER = re.compile(r"(?:__mye\d+(?:_\d+)?)|_myl\d+(?:_\d+)?$")
 

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from workbench.cutting import reads
 from workbench.model import Model, graphs, subgraphs
 from workbench.reference import Reference
+from workbench.subgraphs.cutting import reads
+from workbench.subgraphs.tensor_types import find_types, type_proto
 from workbench.tensor_shapes import TensorShape
-from workbench.tensor_types import find_types, type_proto
 from workbench.types import Feeds, Shape
 
 LONGEST = 64

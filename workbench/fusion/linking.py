@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from workbench import layer_roles
-from workbench.fusion_story import story, told_of_nodes
+from workbench.fusion import roles
+from workbench.fusion.nodes import WITHOUT_EFFECT, Node, NodeGraph
+from workbench.fusion.story import story, told_of_nodes
 from workbench.layers import LayerInfo
-from workbench.node_graph import WITHOUT_EFFECT, Node, NodeGraph, nodes_of
 from workbench.types import LogLine
-
-__all__ = ["KERNELS", "Fate", "Fusion", "Group", "Node", "link", "nodes_of"]
 
 KERNELS = ("single", "vertical", "horizontal", "region")
 """The kinds of groups that do the work of nodes."""
@@ -144,8 +142,8 @@ def _names(layers: Sequence[LayerInfo], graph: NodeGraph) -> list[tuple[str, ...
     for layer in layers:
         names = layer.nodes
         if not names and (graph.nodes or by_name_only):
-            names = layer_roles.named_nodes(layer, graph.by_name)
-            if layer_roles.role(layer) == layer_roles.REGION:
+            names = roles.named_nodes(layer, graph.by_name)
+            if roles.role(layer) == roles.REGION:
                 names += graph.needed_for((tensor.name for tensor in layer.outputs), written)
         found.append(tuple(sorted(dict.fromkeys(names), key=lambda name: graph.place.get(name, len(graph.nodes)))))
     return found
@@ -174,17 +172,17 @@ def _chains(names: Sequence[str], graph: NodeGraph, sources: Mapping[str, str]) 
 def _kind(
     layer: LayerInfo, names: Sequence[str], chains: int, graph: NodeGraph, done_by: Mapping[str, Sequence[str]]
 ) -> str:
-    role = layer_roles.role(layer)
-    if role == layer_roles.SYNC:
+    role = roles.role(layer)
+    if role == roles.SYNC:
         return "sync"
-    if role == layer_roles.CONSTANT or (names and graph.constants.issuperset(names)):
+    if role == roles.CONSTANT or (names and graph.constants.issuperset(names)):
         return "constant"
     done_elsewhere = all(len(done_by[name]) > 1 or (graph.nodes and name not in graph.by_name) for name in names)
-    if layer_roles.was_added(layer) or (role == layer_roles.COPY and not names):
+    if roles.was_added(layer) or (role == roles.COPY and not names):
         return "reformat"
-    if layer_roles.moves_only(layer) and done_elsewhere:  # such as channels padded for the convolution that follows
+    if roles.moves_only(layer) and done_elsewhere:  # such as channels padded for the convolution that follows
         return "reformat"
-    if role == layer_roles.REGION:
+    if role == roles.REGION:
         return "region"
     if sum(name not in graph.constants for name in names) < 2:
         return "single" if names else "other"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from workbench.backends import check_feeds
 from workbench.errors import Cancelled, ShapeError
+from workbench.hybrid.probe import Entry, ShapeProbe
 from workbench.model import Model
-from workbench.shape_probe import Entry, ShapeProbe
 from workbench.subgraphs import Part
 from workbench.types import (
     Feeds,

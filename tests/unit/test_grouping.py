@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.partitioning import Group, group_nodes
+from workbench.subgraphs.grouping import Group, group_nodes
 
 Graph = tuple[list[list[int]], list[bool]]
 

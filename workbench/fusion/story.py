@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from workbench.layer_roles import split_name
+from workbench.fusion.roles import split_name
 from workbench.layers import metadata_nodes
 from workbench.types import LogLine
 

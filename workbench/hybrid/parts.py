@@ -13,14 +13,14 @@ import numpy as np
 from workbench.accuracy import Difference, compare_outputs
 from workbench.building import build
 from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
-from workbench.hybrid_session import HybridEngine, HybridSession, count_of, open_native
+from workbench.hybrid.profiles import part_configs
+from workbench.hybrid.session import HybridEngine, HybridSession, open_native
+from workbench.hybrid.shapes import CollectedShapes
 from workbench.model import operator
-from workbench.part_profiles import part_configs
-from workbench.shapes import CollectedShapes
 from workbench.store import EngineStore
 from workbench.subgraphs import Part, Partition, cut
 from workbench.timing import PHASE as TIMING
-from workbench.types import BuildConfig, Feeds, Listener, LogLine, Progress, Shape, ignore
+from workbench.types import BuildConfig, Feeds, Listener, LogLine, Progress, Shape, count_of, ignore
 
 PHASE = "Building subgraphs"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from workbench.engine import Engine, read_layers, read_log
 from workbench.errors import ConfigError, ModelError, ViewError
-from workbench.fusion import Fusion, Node, link, nodes_of
-from workbench.fusion_story import read_build_log
-from workbench.inspector import is_profile, load_json, parse_inspection, parse_layer_times
+from workbench.fusion.inspector import is_profile, load_json, parse_inspection, parse_layer_times
+from workbench.fusion.linking import Fusion, link
+from workbench.fusion.nodes import Node, nodes_of
+from workbench.fusion.story import read_build_log
 from workbench.layers import LayerInfo, parse_layer_records
 from workbench.model import Model, load_model
 from workbench.store import EngineStore

@@ -10,14 +10,14 @@ from onnx import ValueInfoProto
 
 from workbench import backends
 from workbench.errors import ShapeError, ShapesNotSet
+from workbench.hybrid.probe import shape_tensors
+from workbench.hybrid.shapes import CollectedShapes, profile_for
 from workbench.model import Model
 from workbench.profiles import BOUNDS
 from workbench.shape_arithmetic import values_from_shapes
-from workbench.shape_probe import shape_tensors
-from workbench.shapes import CollectedShapes, profile_for
 from workbench.subgraphs import Part, Partition
+from workbench.subgraphs.tensor_types import find_types, type_proto
 from workbench.tensor_shapes import TensorShape
-from workbench.tensor_types import find_types, type_proto
 from workbench.types import BuildConfig, OptimizationProfile, Shape, ShapeRange
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from workbench.folders import folders_of
 from workbench.fusion import Fate, Fusion, Group, Node, nodes_of
 from workbench.layers import LayerTensor
 from workbench.picture import ENGINE, NATIVE, VARIABLE, Arrow, Box, Pane, Picture
+from workbench.picture.folders import folders_of
 from workbench.subgraphs import Part, Partition
 from workbench.tensor_shapes import TensorShape
 from workbench.types import Dim
