@@ -111,7 +111,8 @@ def canvas(view: Locator, pane: str) -> Locator:
 def spot(view: Locator, pane: str, key: str, part: str = "item") -> dict[str, float]:
     """Where on the canvas an item (by the name of a box, or a folder's title) or the sign of an open folder is."""
     return view.evaluate(
-        """(root, [name, key, part]) => {
+        """async (root, [name, key, part]) => {
+            for (let frames = 2; frames; frames--) await new Promise(requestAnimationFrame);  // sizes have settled
             const pane = root.graph.panes[name], { camera, scene } = pane;
             const places = part === 'frame' ? scene.frames : scene.items;
             const found = places.find(one => one.key === key || one.title === key || one.full === key);

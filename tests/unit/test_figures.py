@@ -21,7 +21,8 @@ def layer(name: str, inputs: tuple[LayerTensor, ...], outputs: tuple[LayerTensor
 
 FUSION = Fusion(
     nodes=(
-        Node("weight", "Constant", (), ("w",)),
+        Node("weight", "Constant", (), ("v",)),
+        Node("turned", "Identity", ("v",), ("w",)),
         Node("mul", "Mul", ("x", "w"), ("a",)),
         Node("relu", "Relu", ("a",), ("b",)),
         Node("same", "Identity", ("b",), ("c",)),
@@ -34,6 +35,7 @@ FUSION = Fusion(
     ),
     fates=(
         Fate("weight", "folded"),
+        Fate("turned", "folded"),
         Fate("mul", "kernel", ("mul_relu",)),
         Fate("relu", "kernel", ("mul_relu",)),
         Fate("same", "removed", (), "it changes nothing"),
@@ -74,7 +76,14 @@ def test_a_node_without_a_kernel_says_what_became_of_it() -> None:
 
 def test_constants_and_synchronization_are_not_drawn() -> None:
     picture = fusion_picture(FUSION, "title")
-    assert "weight" not in names(picture.before) and "wait" not in names(picture.after)
+    assert not {"weight", "turned"} & set(names(picture.before)) and "wait" not in names(picture.after)
+
+
+def test_a_constant_that_a_layer_brings_is_no_input() -> None:
+    weight = LayerTensor("w", (4,), "Half")
+    brings = Group(layer("constant", (), (weight,)), "constant", ())
+    reads = Group(layer("mul", (X, weight), (Y,), "mul"), "single", ("mul",))
+    assert names(fusion_picture(Fusion((), (brings, reads), ()), "title").after) == ["x", "mul", "y"]
 
 
 def test_time_is_a_color_where_it_was_measured() -> None:

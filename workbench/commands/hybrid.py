@@ -13,7 +13,15 @@ from workbench.accuracy import difference_to_json
 from workbench.backends import default_backend
 from workbench.commands.common import read_arrays, read_config, read_model
 from workbench.errors import ShapeError
-from workbench.hybrid import CollectedShapes, HybridRun, collect_shapes, fragmentation, load_shapes, save_shapes
+from workbench.hybrid import (
+    CollectedShapes,
+    HybridRun,
+    collect_shapes,
+    fragmentation,
+    load_shapes,
+    save_shapes,
+    usual_samples,
+)
 from workbench.machine import this_machine
 from workbench.model import Model
 from workbench.profiles import BOUNDS, check_profile, opt_shapes, parse_profiles
@@ -55,19 +63,12 @@ def _samples(model: Model, options: argparse.Namespace) -> Iterator[Mapping[str,
         profiles = (OptimizationProfile({}),)
     for profile in profiles:
         check_profile((_nameless(spec) for spec in model.inputs), profile)
-        low, best, high = (_at(model, profile, bound) for bound in BOUNDS)
-        for shape in [best] if low == best == high else [low, best, best, high]:  # the most frequent one is opt
-            yield random_feeds(model.inputs, shape)
+        yield from usual_samples(model, profile)
 
 
 def _nameless(spec: TensorSpec) -> TensorSpec:
     """ONNX Runtime takes different sizes for dimensions of one name, which exporters give to what is not equal."""
     return replace(spec, shape=tuple(dim if isinstance(dim, int) else None for dim in spec.shape))
-
-
-def _at(model: Model, profile: OptimizationProfile, bound: str) -> Mapping[str, Shape]:
-    ranges = {name: ShapeRange(*[getattr(item, bound)] * 3) for name, item in profile.ranges.items()}
-    return opt_shapes(model.inputs, (OptimizationProfile(ranges),))
 
 
 def hybrid(options: argparse.Namespace) -> tuple[Any, str]:

@@ -8,7 +8,7 @@ run_hybrid, fragmentation        compared with ONNX Runtime alone: what cutting 
 
 from workbench.hybrid.parts import HybridRun, build_parts, fragmentation, run_hybrid
 from workbench.hybrid.session import HybridEngine, HybridSession
-from workbench.hybrid.shapes import CollectedShapes, collect_shapes, load_shapes, save_shapes
+from workbench.hybrid.shapes import CollectedShapes, collect_shapes, load_shapes, save_shapes, usual_samples
 
 __all__ = [
     "CollectedShapes",
@@ -21,4 +21,5 @@ __all__ = [
     "load_shapes",
     "run_hybrid",
     "save_shapes",
+    "usual_samples",
 ]

@@ -14,12 +14,15 @@ from workbench.backends import check_feeds
 from workbench.errors import Cancelled, ShapeError
 from workbench.hybrid.probe import Entry, ShapeProbe
 from workbench.model import Model
+from workbench.profiles import BOUNDS, opt_shapes
+from workbench.reference import random_feeds
 from workbench.subgraphs import Part
 from workbench.types import (
     Feeds,
     Listener,
     OptimizationProfile,
     Progress,
+    Shape,
     ShapeRange,
     ignore,
     profile_from_json,
@@ -85,6 +88,18 @@ def collect_shapes(
         for wanted in ("shape", "value")
     )
     return CollectedShapes(model.name, model.sha256, tally.samples, shapes, values)
+
+
+def usual_samples(model: Model, profile: OptimizationProfile) -> list[Feeds]:
+    """Random samples at min, opt and max; opt twice, so that it is the most frequent. One where all three are equal."""
+    low, best, high = (_at(model, profile, bound) for bound in BOUNDS)
+    shapes = [best] if low == best == high else [low, best, best, high]
+    return [random_feeds(model.inputs, item) for item in shapes]
+
+
+def _at(model: Model, profile: OptimizationProfile, bound: str) -> Mapping[str, Shape]:
+    ranges = {name: ShapeRange(*[getattr(item, bound)] * 3) for name, item in profile.ranges.items()}
+    return opt_shapes(model.inputs, (OptimizationProfile(ranges),))
 
 
 def profile_for(collected: CollectedShapes, part: Part) -> OptimizationProfile:

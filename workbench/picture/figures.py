@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workbench.fusion import Fate, Fusion, Group, Node, nodes_of
+from workbench.fusion.nodes import NodeGraph
 from workbench.layers import LayerTensor
 from workbench.picture import ENGINE, NATIVE, VARIABLE, Arrow, Box, Pane, Picture
 from workbench.picture.folders import folders_of
@@ -33,17 +34,19 @@ class _Item:
 
 
 def fusion_picture(fusion: Fusion, title: str) -> Picture:
-    """The network's nodes before, the engine's layers after, linked. Constants are not drawn: they hold weights."""
+    """The network's nodes before, the engine's layers after, linked. What works on constants only is not drawn."""
     groups = [group for group in fusion.groups if group.kind not in _SILENT]
+    constants = {item.name for group in fusion.groups if group.kind == "constant" for item in group.layer.outputs}
     shapes = {item.name: _layer_tensor(item) for group in groups for item in _tensors(group)}
     layers = [_layer_item(group, shapes) for group in groups]
-    variables = _variables(layers, shapes)
+    variables = _variables(layers, constants, shapes)
     after = _pane("Engine", [*variables[0], *layers, *variables[1]], shapes)
     if not fusion.nodes:
         return Picture(title, Pane("", (), ()), after, (), _fusion_colors(groups))
     by_layer = {group.layer.name: group for group in groups}
     fates = {fate.node: fate for fate in fusion.fates}
-    drawn = [node for node in fusion.nodes if node.op_type != "Constant"]
+    folded = NodeGraph(fusion.nodes).constants
+    drawn = [node for node in fusion.nodes if node.name not in folded]
     folders = folders_of([node.name for node in drawn], [node.op_type for node in drawn])
     nodes = [
         _node_item(node, path, fates.get(node.name), by_layer, shapes)
@@ -185,9 +188,11 @@ def _variable(name: str, known: Mapping[str, str], *, inputs: Sequence[str] = ()
     return _Item(Box(name, name, kind="variable", side=VARIABLE, facts=facts), inputs, outputs)
 
 
-def _variables(layers: Sequence[_Item], shapes: Mapping[str, str]) -> tuple[list[_Item], list[_Item]]:
+def _variables(
+    layers: Sequence[_Item], constants: set[str], shapes: Mapping[str, str]
+) -> tuple[list[_Item], list[_Item]]:
     """What an engine reads and nobody makes, and what it makes and nobody reads."""
-    read = dict.fromkeys(name for item in layers for name in item.inputs)
+    read = dict.fromkeys(name for item in layers for name in item.inputs if name not in constants)
     made = dict.fromkeys(name for item in layers for name in item.outputs)
     return (
         [_variable(name, shapes, outputs=[name]) for name in read if name not in made],

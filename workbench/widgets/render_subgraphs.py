@@ -11,7 +11,7 @@ from workbench.model import Model
 from workbench.profiles import format_shapes
 from workbench.subgraphs import Part, Partition
 from workbench.tensor_shapes import TensorShape
-from workbench.types import OptimizationProfile
+from workbench.types import OptimizationProfile, count_of
 from workbench.widgets.render import fact_row, html_table
 
 _MOST_ROWS = 300
@@ -112,7 +112,7 @@ def outcome_card(run: HybridRun) -> str:
     rows = []
     for part in partition.parts[:_MOST_ROWS]:
         made = engines.get(part.id)
-        how = f"{'reused' if made.reused else 'built'} · {made.engine.layers:,} layers" if made else "native"
+        how = f"{'reused' if made.reused else 'built'} · {count_of(made.engine.layers, 'layer')}" if made else "native"
         rows.append([escape(part.id), f"{len(part.nodes):,}", how, f"{median(run.part_times_ms[part.id]):,.3f} ms"])
     table = html_table(["part", "operators", "engine", "time"], rows, numbers=(1, 3))
     clock = f"{len(run.alone_times_ms)} runs. {escape(run.clock)}"

@@ -10,7 +10,7 @@ from traitlets import Instance, Int, Tuple, Unicode, observe
 
 from workbench import snippets
 from workbench.errors import ShapesNotSet
-from workbench.hybrid import CollectedShapes, HybridRun, build_parts, collect_shapes, run_hybrid
+from workbench.hybrid import CollectedShapes, HybridRun, build_parts, collect_shapes, run_hybrid, usual_samples
 from workbench.model import Model
 from workbench.picture import Picture
 from workbench.picture.figures import partition_picture
@@ -18,7 +18,7 @@ from workbench.profiles import default_profile, opt_shapes
 from workbench.reference import random_feeds
 from workbench.store import EngineStore
 from workbench.subgraphs import NodeSupport, Partition, divide, find_support, steps
-from workbench.types import BuildConfig, Feeds, OptimizationProfile, Shape
+from workbench.types import BuildConfig, Feeds, OptimizationProfile
 from workbench.widgets.work_state import WorkState
 
 ASKING, COLLECTING, BUILDING = "asking", "collecting", "building"
@@ -92,9 +92,7 @@ class SubgraphState(WorkState):
             return
 
         def work(cancel: threading.Event) -> None:
-            feeds = self.samples or [
-                random_feeds(self.model.inputs, shapes) for shapes in _usual_shapes(self.model, self.profile)
-            ]
+            feeds = self.samples or usual_samples(self.model, self.profile)
             self.collected = collect_shapes(self.model, feeds, listener=self._listen, cancel=cancel)
 
         self._forget_work()
@@ -141,12 +139,3 @@ class SubgraphState(WorkState):
             with self.hold_trait_notifications():
                 self.partition = divide(self.support, self.min_subgraph_size)
                 self.outcome = None
-
-
-def _usual_shapes(model: Model, profile: OptimizationProfile) -> list[dict[str, Shape]]:
-    """Shapes of all inputs at min, opt and max; opt twice, so that it is the most frequent one."""
-    fixed = opt_shapes(model.inputs, (profile,))
-    return [
-        {**fixed, **{name: getattr(item, bound) for name, item in profile.ranges.items()}}
-        for bound in ("min", "opt", "opt", "max")
-    ]

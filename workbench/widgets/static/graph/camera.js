@@ -50,7 +50,8 @@ export function revealing(camera, bounds, size) {
     bounds.x + bounds.width <= camera.x + wide && bounds.y + bounds.height <= camera.y + high;
   if (inside) return camera;
   const fits = bounds.width <= wide * 0.9 && bounds.height <= high * 0.9;
-  const scale = fits ? camera.scale : Math.max(0.3, 0.85 * Math.min(size.width / bounds.width, size.height / bounds.height));
+  const whole = 0.85 * Math.min(size.width / bounds.width, size.height / bounds.height);
+  const scale = fits ? camera.scale : Math.max(0.3, whole);
   const seen = fits || scale > 0.3;
   return centred(bounds.x + (seen ? bounds.width / 2 : Math.min(bounds.width / 2, wide / 3)),
     bounds.y + (seen ? bounds.height / 2 : Math.min(bounds.height / 2, size.height / scale / 3)), scale, size);

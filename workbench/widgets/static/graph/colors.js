@@ -54,7 +54,8 @@ function totalTime(boxes) {
 }
 
 export function milliseconds(value) {
-  return value >= 0.1 ? `${value.toFixed(value >= 10 ? 1 : 2)} ms` : `${(1000 * value).toFixed(value >= 0.01 ? 0 : 1)} µs`;
+  if (value >= 0.1) return `${value.toFixed(value >= 10 ? 1 : 2)} ms`;
+  return `${(1000 * value).toFixed(value >= 0.01 ? 0 : 1)} µs`;
 }
 
 function byValue(boxes, by) {

@@ -115,7 +115,8 @@ function drawDots(context, items, to, alphaOf) {
   for (const item of items) {
     context.globalAlpha = alphaOf(item);
     context.fillStyle = item.paint.far;
-    context.fillRect(to.x(item.x), to.y(item.y), Math.max(1, item.width * to.scale), Math.max(0.75, item.height * to.scale));
+    const [width, height] = [Math.max(1, item.width * to.scale), Math.max(0.75, item.height * to.scale)];
+    context.fillRect(to.x(item.x), to.y(item.y), width, height);
   }
   context.globalAlpha = 1;
 }

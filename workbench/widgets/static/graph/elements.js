@@ -12,7 +12,8 @@ export function element(tag, properties = {}, ...children) {
 // "1 node", "1,200 nodes"
 export const numbered = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
-// Calls once the element stands in the page with a size, before which its styles tell nothing; -> a function that gives up.
+// Calls once the element stands in the page with a size, before which its styles tell nothing; -> a function that ends
+// the waiting.
 export function whenShown(shown, callback) {
   const observer = new ResizeObserver(() => {
     if (!shown.clientWidth) return;

@@ -75,13 +75,13 @@ function itemSvg(scene, item) {
     `<text class="${kind}" x="${middle}" y="${round(y + below)}" dy="0.35em" fill="${color}">${escaped(content)}</text>`;
   return [
     `<g><title>${escaped(name)}</title>`, item.kind === "box" ? "" : sheet(3), sheet(0), ...stripSvg(item, x, y),
-    line("label", item.tag ? 13.5 : height / 2, item.label, text), item.tag ? line("tag", 26.5, item.tag, tag) : "", "</g>",
+    line("label", item.tag ? 13.5 : height / 2, item.label, text), item.tag && line("tag", 26.5, item.tag, tag), "</g>",
   ].join("");
 }
 
 function stripSvg(item, x, y) {
   let left = x + 3;
-  return (item.strip ?? []).map(({ color, share }) => {
+  return (item.strip || []).map(({ color, share }) => {
     const width = (item.width - 6) * share;
     left += width;
     const size = `width="${round(width)}" height="3"`;

@@ -6,7 +6,8 @@ import { PAD, placeLevel } from "./placed.js";
 
 const ROOT = -1;
 
-// request: {width, height, parent: of every item (a frame or -1), frames: [{parent, width: of its title}], edges: [[s, t]]}
+// request: {width, height, parent: of every item (a frame or -1), frames: [{parent, width: of its title}],
+//     edges: [[s, t]]}
 // -> {x, y, frames: [{x, y, width, height} or null], lines: 6 numbers each, paths: [[first, count], ...] and
 //     ends: [x, y, 1 down or -1 up] of every edge, width, height, ms}
 export function layoutGraph(request) {

@@ -10,7 +10,8 @@ const WITHOUT = { fusion: "a fusion", time: "a time" };
 export function legendOf(coloring, by, theme) {
   const entries = { fusion: groups, time: ramp }[by]?.(coloring, theme) ?? values(coloring, theme);
   if (!entries.length || !coloring.plain) return entries;
-  return [...entries, entry(theme, { color: null, label: `without ${WITHOUT[by] ?? COLOR_WORDS[by]}`, count: coloring.plain })];
+  const plain = { color: null, label: `without ${WITHOUT[by] ?? COLOR_WORDS[by]}`, count: coloring.plain };
+  return [...entries, entry(theme, plain)];
 }
 
 function entry(theme, { color, label, count, side = "engine" }) {
@@ -41,5 +42,6 @@ function ramp({ most }, theme) {
   const stops = [0, 0.5, 1].map((share) => paint(theme, HEAT, heat(share)).fill);
   const border = mix(theme.text, theme.back, 0.4);
   const style = `background:linear-gradient(90deg,${stops.join(",")});border-color:${border}`;
-  return [element("span", { class: "wbg-entry" }, "0 ", element("i", { class: "wbg-ramp", style }), ` ${milliseconds(most)}`)];
+  const bar = element("i", { class: "wbg-ramp", style });
+  return [element("span", { class: "wbg-entry" }, "0 ", bar, ` ${milliseconds(most)}`)];
 }

@@ -116,7 +116,8 @@ export function crossings(graph, layers, at) {
   for (let index = 1; index < layers.length; index++) {
     const ends = [];
     for (const node of layers[index - 1]) {
-      for (const { to, a, b } of graph.below[node]) ends.push([portPlace(graph, at, node, a), portPlace(graph, at, to, b)]);
+      const end = ({ to, a, b }) => [portPlace(graph, at, node, a), portPlace(graph, at, to, b)];
+      ends.push(...graph.below[node].map(end));
     }
     ends.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     count += inversions(ends.map((pair) => pair[1]));

@@ -35,7 +35,7 @@ export class Pane {
     listenToPointer(this, () => view.alone || document.activeElement === this.canvas);
     listenToKeys(this.canvas, {
       walk: (key) => this.walk(key), choose: (add) => this.choose(add), fold: () => this.foldAround(),
-      zoom: (factor) => this.zoom(factor), fit: () => this.fit(), search: view.search, clear: view.clear,
+      zoom: (factor) => this.zoom(factor), fit: () => this.fit(), search: () => view.search(), clear: () => view.clear(),
     });
     this.canvas.addEventListener("focus", () => this.draw());
     this.canvas.addEventListener("blur", () => this.draw());
@@ -75,12 +75,14 @@ export class Pane {
   // What stands nearest to the middle, to be kept there when the picture changes.
   middleAnchor() {
     if (!this.scene?.items.length || !this.camera) return null;
-    const item = this.scene.items[this.marks.focus >= 0 ? this.marks.focus : middleItem(this.scene, this.camera, this.size)];
+    const { focus } = this.marks;
+    const item = this.scene.items[focus >= 0 ? focus : middleItem(this.scene, this.camera, this.size)];
     return this.anchorAt(item.kind, item.key, item);
   }
 
   anchorAt(kind, key, { x, y, width }) {
-    return { kind, key, x: (x + width / 2 - this.camera.x) * this.camera.scale, y: (y - this.camera.y) * this.camera.scale };
+    const { x: left, y: top, scale } = this.camera;
+    return { kind, key, x: (x + width / 2 - left) * scale, y: (y - top) * scale };
   }
 
   resize() {

@@ -62,11 +62,11 @@ function placePiece(level, nodes) {
   const pins = Uint8Array.from(nodes, (node) => level.pins[node]);
   const { layer, links, ranges, backward } = layerGraph({ count: nodes.length, pins, edges });
   const total = layer.length;
-  const widths = Float64Array.from({ length: total }, (_, node) => (node < nodes.length ? level.widths[nodes[node]] : 0));
+  const sizes = (of) => Float64Array.from({ length: total }, (_, node) => (node < nodes.length ? of[nodes[node]] : 0));
+  const [widths, heights] = [sizes(level.widths), sizes(level.heights)];
   const isPoint = Uint8Array.from({ length: total }, (_, node) => (node >= nodes.length ? 1 : 0));
   const layers = orderLayers(total, layer, links, widths);
   const x = placeNodes(layers, links, widths, isPoint);
-  const heights = Float64Array.from({ length: total }, (_, node) => (node < nodes.length ? level.heights[nodes[node]] : 0));
   const rows = stack(layers, layer, links, x, heights, pins);
   const share = shareAbove(total, links);
   const y = Float64Array.from({ length: total }, (_, node) =>
@@ -119,7 +119,8 @@ function shelve(pieces) {
   const room = Math.max(widest, 1.3 * Math.sqrt(area));
   const spots = new Array(pieces.length);
   let [x, y, high] = [0, 0, 0];
-  const order = [...pieces.keys()].sort((a, b) => (pieces[a].nodes.length === 1) - (pieces[b].nodes.length === 1) || a - b);
+  const isSingle = (index) => Number(pieces[index].nodes.length === 1);
+  const order = [...pieces.keys()].sort((a, b) => isSingle(a) - isSingle(b) || a - b);
   for (const index of order) {
     const piece = pieces[index];
     if (x && x + piece.width > room) [x, y, high] = [0, y + high + APART, 0];

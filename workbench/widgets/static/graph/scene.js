@@ -40,11 +40,12 @@ export function shortened(text, room, size, family) {
 // Gives every item its label, the note that stands under it, and its size. tags(boxes): all tags they may carry.
 export function nameItems(pane, tree, visible, { noun, tags, family }) {
   for (const item of visible.items) {
-    item.full = item.kind === "folder" ? item.title : item.kind === "group" ? groupLabel(pane, item) : pane.boxes[item.boxes[0]].label;
+    const boxes = item.boxes.map((box) => pane.boxes[box]);
+    item.full = item.kind === "folder" ? item.title : joinedLabel(boxes);
     item.label = shortened(item.full, LABEL_WIDTH, FONT.label, family);
     item.note = item.kind === "box" ? "" : noteOf(tree, item, noun);
-    item.side = sideOf(pane, item);
-    const below = tags(item.boxes.map((box) => pane.boxes[box])).map((tag) => [item.note, tag].filter(Boolean).join(" · "));
+    item.side = sideOf(boxes);
+    const below = tags(boxes).map((tag) => [item.note, tag].filter(Boolean).join(" · "));
     const widest = below.reduce((most, text) => Math.max(most, textWidth(text, FONT.tag, family)), 0);
     const badge = item.kind === "box" ? 0 : 18;
     item.width = Math.ceil(Math.max(44, textWidth(item.label, FONT.label, family) + badge, widest + badge) + 2 * PAD_X);
@@ -56,8 +57,8 @@ export function nameItems(pane, tree, visible, { noun, tags, family }) {
   });
 }
 
-function groupLabel(pane, item) {
-  const labels = item.boxes.map((box) => pane.boxes[box].label);
+function joinedLabel(boxes) {
+  const labels = boxes.map((box) => box.label);
   return labels.length > 5 ? `${labels.slice(0, 4).join(" + ")} + …` : labels.join(" + ");
 }
 
@@ -66,8 +67,8 @@ function noteOf(tree, item, noun) {
   return `${item.boxes.length.toLocaleString("en")} ${noun}${alike > 1 ? ` · ×${alike} alike` : ""}`;
 }
 
-function sideOf(pane, item) {
-  const sides = new Set(item.boxes.map((box) => pane.boxes[box].side ?? "engine"));
+function sideOf(boxes) {
+  const sides = new Set(boxes.map((box) => box.side ?? "engine"));
   return sides.size === 1 ? [...sides][0] : "engine";
 }
 
@@ -83,10 +84,11 @@ export function layoutRequest(visible, frames) {
 
 export function makeScene(pane, tree, visible, frames, layout) {
   const items = visible.items.map((item, index) => ({ ...item, x: layout.x[index], y: layout.y[index] }));
-  const placed = frames.map((frame, index) => ({ ...frame, key: tree.folders[frame.folder].key, ...layout.frames[index] }));
+  const place = (frame, index) => ({ ...frame, key: tree.folders[frame.folder].key, ...layout.frames[index] });
   const scene = {
     pane, tree, items, itemOf: visible.itemOf, edges: visible.edges, arrows: visible.arrows,
-    frames: placed.filter((_, index) => layout.frames[index]), lines: layout.lines, paths: layout.paths, ends: layout.ends,
+    frames: frames.map(place).filter((_, index) => layout.frames[index]),
+    lines: layout.lines, paths: layout.paths, ends: layout.ends,
     width: layout.width, height: layout.height, into: items.map(() => []), outOf: items.map(() => []),
   };
   scene.edges.forEach(([s, t], index) => {

@@ -5,6 +5,8 @@ import { paint } from "./colors.js";
 import { firstFolding, readFolders, visibleGraph } from "./folding.js";
 import { layoutRequest, makeScene, nameItems } from "./scene.js";
 
+const MOST_SHARES = 8;
+
 // tools: {noun, family: of the font, tints: every way of colouring, worker}. old: the side that this one replaces.
 export function prepareSide(pane, old, tools) {
   const text = JSON.stringify(pane);
@@ -16,7 +18,8 @@ export function prepareSide(pane, old, tools) {
 
 export async function layOutSide({ pane, text, tree, folded }, old, { noun, family, tints, worker }) {
   const visible = visibleGraph(pane, tree, folded);
-  const frames = nameItems(pane, tree, visible, { noun, family, tags: (boxes) => tints.map((tint) => tint.tagOf(boxes)) });
+  const tags = (boxes) => tints.map((tint) => tint.tagOf(boxes));
+  const frames = nameItems(pane, tree, visible, { noun, family, tags });
   const request = layoutRequest(visible, frames);
   const key = JSON.stringify(request);
   const layout = old?.key === key ? old.layout : await worker.layOut(request);
@@ -39,8 +42,8 @@ export function paintSide({ scene, pane }, tint, theme) {
     const shares = sharesOf(boxes, tint);
     const color = shares.length === 1 ? shares[0].color : null;
     item.paint = paint(theme, color, color && tint.strengthOf(boxes));
-    item.strip = shares.length === 1 ? null
-      : shares.slice(0, 8).map((share) => ({ color: paint(theme, share.color).stroke, share: share.count / boxes.length }));
+    item.strip = shares.length > 1 && shares.slice(0, MOST_SHARES).map(({ color: one, count }) =>
+      ({ color: paint(theme, one).stroke, share: count / boxes.length }));
     item.tag = [item.note, tint.tagOf(boxes)].filter(Boolean).join(" · ");
   }
 }

@@ -35,8 +35,8 @@ export class Toolbar {
       element("button", { title: SAVES[format], onclick: () => actions.save(format) }, format));
     this.coloring = tools("Colour", []);
     this.folding = tools("Fold", this.folds.values());
-    this.element = element("div", { class: "wbg-bar" }, this.coloring,
-      element("span", { class: "wbg-search" }, this.words, this.found, ...this.steps), this.folding, tools("Save", saves));
+    const search = element("span", { class: "wbg-search" }, this.words, this.found, ...this.steps);
+    this.element = element("div", { class: "wbg-bar" }, this.coloring, search, this.folding, tools("Save", saves));
     this.legend = element("div", { class: "wbg-legend" });
   }
 

@@ -41,10 +41,10 @@ export class Tooltip {
   }
 }
 
-// What the tooltip says of an item. others: the pane it is linked with, and the places of its linked boxes there.
-export function describe(pane, item, others) {
+// What the tooltip says of an item. linked: the boxes of the other pane that belong to it.
+export function describe(pane, item, other, linked) {
   const facts = item.boxes.length === 1 ? factsOf(pane.boxes[item.boxes[0]]) : summary(pane, item);
-  if (others.boxes.length) facts.push([others.title, linkedWords(others)]);
+  if (linked.length) facts.push([other.title, linkedWords(other, linked)]);
   const box = pane.boxes[item.boxes[0]];
   const name = { box: box.name, folder: item.key.split("\u0001").slice(1).join("/"), group: "" }[item.kind];
   return { title: item.full, name, facts, note: item.kind === "box" ? "" : "Double click unfolds it." };
@@ -70,7 +70,7 @@ function summary(pane, item) {
   return rest ? [...facts, ["others", `× ${rest}`]] : facts;
 }
 
-function linkedWords({ pane, boxes }) {
+function linkedWords(pane, boxes) {
   const labels = boxes.slice(0, 3).map((box) => pane.boxes[box].label);
   return boxes.length > 3 ? `${labels.join(", ")} and ${boxes.length - 3} more` : labels.join(", ");
 }

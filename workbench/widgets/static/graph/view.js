@@ -253,8 +253,9 @@ class View {
     }
     const side = this.sides[pane.name];
     const far = this.sides[other(pane.name)];
-    const boxes = [...new Set(side.scene.items[index].boxes.flatMap((box) => this.links[pane.name][box]))];
-    this.tooltip.show(describe(side.pane, side.scene.items[index], { title: far.pane.title, pane: far.pane, boxes }), event);
+    const item = side.scene.items[index];
+    const linked = new Set(item.boxes.flatMap((box) => this.links[pane.name][box]));
+    this.tooltip.show(describe(side.pane, item, far.pane, [...linked]), event);
   }
 
   // box: the one that was looked for, where it is folded in.

@@ -75,7 +75,8 @@ export function drawArrowLabels(context, scene, lit, to, theme) {
   context.font = `${size}px ${theme.font}`;
   context.textAlign = "left";
   const written = [];
-  for (const edge of new Set(lit.slice(0, MOST_LABELS).flatMap((index) => [...scene.into[index], ...scene.outOf[index]]))) {
+  const edges = lit.slice(0, MOST_LABELS).flatMap((index) => [...scene.into[index], ...scene.outOf[index]]);
+  for (const edge of new Set(edges)) {
     const text = arrowText(scene, edge, theme);
     const [endX, endY, direction] = scene.ends[edge];
     const [x, y] = [to.x(endX) + 7, to.y(endY - 14 * direction)];
