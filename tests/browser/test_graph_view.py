@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,70 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyterlab_page import Lab, open_notebook, run_cell, screenshot_path, set_theme, take_screenshots, write_notebook
-from playwright.sync_api import Browser, Locator, Page, expect
+from graph_steps import (
+    EMPTY,
+    button,
+    canvas,
+    chain,
+    click,
+    drawn,
+    in_sight,
+    lit,
+    open_page,
+    residual_picture,
+    scale,
+    show_in_lab,
+    shown,
+    spot,
+)
+from jupyterlab_page import Lab, run_cell, screenshot_path, set_theme, take_screenshots
+from playwright.sync_api import Browser, Page, expect
 
 from workbench.picture import Arrow, Box, Pane, Picture
-from workbench.widgets.graph_page import program, save_page
+from workbench.widgets.graph_page import save_page
 
 pytestmark = pytest.mark.browser
-EMPTY = Pane("", (), ())
-
-
-def residual_picture(stages: int = 4) -> Picture:
-    """Stages of two alike residual blocks before; after, kernels of Conv + Relu and Conv + Add + Relu."""
-    before: list[Box] = []
-    arrows: list[Arrow] = []
-
-    def node(label: str, name: str, group: str | None, *sources: int) -> int:
-        facts = (("out", "float32[1×64×56×56]"),)
-        kind, folders = "vertical" if group else "single", tuple(name.split("/")[1:-1])
-        before.append(Box(label, name, folders, group, kind, "fp16", facts=facts))
-        arrows.extend(Arrow(source, len(before) - 1, "float32[1×64×56×56]") for source in sources)
-        return len(before) - 1
-
-    last = node("MaxPool", "/pool/MaxPool", None)
-    for stage in range(1, stages + 1):
-        for block in range(2):
-            path = f"/layer{stage}/layer{stage}.{block}"
-            first = node("Conv", f"{path}/conv1/Conv", f"{path} a", last)
-            first = node("Relu", f"{path}/relu/Relu", f"{path} a", first)
-            second = node("Conv", f"{path}/conv2/Conv", f"{path} b", first)
-            last = node(
-                "Relu", f"{path}/relu_1/Relu", f"{path} b", node("Add", f"{path}/Add", f"{path} b", second, last)
-            )
-    last = node("Softmax", "/softmax/Softmax", None, last)
-    before[last] = replace(before[last], side="native")
-    return Picture(
-        "resnet fp16",
-        Pane("Before: ONNX", tuple(before), tuple(arrows)),
-        *_kernels(before, arrows),
-        ("fusion", "kind", "precision", "time", "side"),
-    )
-
-
-def _kernels(before: list[Box], arrows: list[Arrow]) -> tuple[Pane, tuple[tuple[int, int], ...]]:
-    names = list(dict.fromkeys(box.group or box.name for box in before))
-    of = [names.index(box.group or box.name) for box in before]
-    boxes = []
-    for place, name in enumerate(names):
-        nodes = [box for box, kernel in zip(before, of, strict=True) if kernel == place]
-        label = " + ".join(box.label.lower() for box in nodes)
-        facts = (("tactic", "sm80_xmma_fprop_implicit_gemm_f16f16_tilesize128x64x32_stage3_warpsize2x2x1"),)
-        precision = "int8" if place % 5 == 4 else "fp16"
-        box = Box(
-            label, f"kernel {name}", (), nodes[0].group, nodes[0].kind, precision, 0.01 * (1 + place % 4), facts=facts
-        )
-        boxes.append(replace(box, side=nodes[0].side))
-    pairs = sorted({(of[arrow.source], of[arrow.target]) for arrow in arrows if of[arrow.source] != of[arrow.target]})
-    pane = Pane("After: TensorRT", tuple(boxes), tuple(Arrow(*pair, "float16[1×64×56×56]") for pair in pairs))
-    return pane, tuple(enumerate(of))
-
-
-def chain(count: int) -> Pane:
-    boxes = tuple(Box(("Conv", "Relu", "Add", "Sigmoid")[place % 4], f"node{place}") for place in range(count))
-    skips = [Arrow(place - 2, place) for place in range(2, count, 4)]
-    return Pane("Before", boxes, (*(Arrow(place, place + 1) for place in range(count - 1)), *skips))
+KERNEL = "kernel /layer2/layer2.0 b"
+ITS_NODES = [f"/layer2/layer2.0/{name}" for name in ("conv2/Conv", "Add", "relu_1/Relu")]
 
 
 @pytest.fixture
@@ -91,82 +50,6 @@ def alone(browser: Browser) -> Iterator[Page]:
     context.close()
     assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
     assert complaints == []
-
-
-def open_page(page: Page, folder: Path, picture: Picture) -> Locator:
-    """The picture in a page of its own, drawn."""
-    page.goto(save_page(picture, folder / "picture.html").as_uri())
-    return drawn(page.locator(".wbg"))
-
-
-def drawn(view: Locator) -> Locator:
-    expect(view).to_have_attribute("data-first-picture-ms", re.compile(r"\d"))
-    return view
-
-
-def canvas(view: Locator, pane: str) -> Locator:
-    return view.locator(f"[data-pane={pane}] .wbg-canvas")
-
-
-def spot(view: Locator, pane: str, key: str, part: str = "item") -> dict[str, float]:
-    """Where on the canvas an item (by the name of a box, or a folder's title) or the sign of an open folder is."""
-    return view.evaluate(
-        """async (root, [name, key, part]) => {
-            for (let frames = 2; frames; frames--) await new Promise(requestAnimationFrame);  // sizes have settled
-            const pane = root.graph.panes[name], { camera, scene } = pane;
-            const places = part === 'frame' ? scene.frames : scene.items;
-            const found = places.find(one => one.key === key || one.title === key || one.full === key);
-            const x = part === 'item' ? found.x + found.width / 3 : part === 'badge' ? found.x + found.width - 15 : found.x + 11;
-            const y = part === 'frame' ? found.y + 11 : found.y + found.height / 2;
-            return { x: (x - camera.x) * camera.scale, y: (y - camera.y) * camera.scale };
-        }""",
-        [pane, key, part],
-    )
-
-
-def click(view: Locator, pane: str, key: str, part: str = "item", **options: Any) -> None:
-    canvas(view, pane).click(position=spot(view, pane, key, part), **options)
-
-
-def lit(view: Locator, pane: str, marks: str = "linked") -> list[str]:
-    """The full labels or names of the items that are marked in a pane."""
-    return view.evaluate(
-        "(root, [name, marks]) => [...root.graph.panes[name].marks[marks] ?? []].map(i => root.graph.panes[name].scene.items[i].key)",
-        [pane, marks],
-    )
-
-
-def shown(view: Locator, pane: str) -> list[str]:
-    return view.evaluate("(root, name) => root.graph.panes[name].scene.items.map(item => item.key)", pane)
-
-
-def scale(view: Locator, pane: str) -> float:
-    return float(view.locator(f"[data-pane={pane}]").get_attribute("data-scale") or 0)
-
-
-def button(view: Locator, name: str) -> Locator:
-    return view.get_by_role("button", name=name, exact=True)
-
-
-def in_sight(view: Locator, pane: str, key: str) -> bool:
-    place, box = spot(view, pane, key), canvas(view, pane).bounding_box()
-    assert box is not None
-    return 0 < place["x"] < box["width"] and 0 < place["y"] < box["height"]
-
-
-def show_in_lab(page: Page, lab: Lab, name: str, picture: Picture, *cells: str) -> Locator:
-    """The view of the first cell in a new notebook; the others are not run."""
-    first = (
-        "from workbench.picture import *\nfrom workbench.widgets import GraphView\n"
-        f"picture = {picture!r}\nview = GraphView(picture)\nview"
-    )
-    open_notebook(page, lab, write_notebook(lab, name, [first, *cells]))
-    run_cell(page, 0)
-    return drawn(page.locator(".wbg"))
-
-
-KERNEL = "kernel /layer2/layer2.0 b"
-ITS_NODES = [f"/layer2/layer2.0/{name}" for name in ("conv2/Conv", "Add", "relu_1/Relu")]
 
 
 def test_a_kernel_and_its_nodes_light_up_together(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
@@ -457,6 +340,66 @@ def test_a_page_fits_its_window(alone: Page, tmp_path: Path, scheme: Any, width:
     assert (panes[0]["y"] == panes[1]["y"]) == (width >= 700)
 
 
+def test_the_layout_runs_in_a_thread_of_its_own_or_else_in_the_page(alone: Page, tmp_path: Path) -> None:
+    view = open_page(alone, tmp_path, residual_picture())
+    assert view.evaluate("root => root.graph.worker.worker instanceof Worker")
+    with_thread = view.evaluate("root => root.graph.sides.before.layout.y.join()")
+    alone.add_init_script("Worker = class { constructor() { throw new Error('no threads here'); } }")
+    view = open_page(alone, tmp_path, residual_picture())
+    assert view.evaluate("root => root.graph.worker.worker") is None
+    assert view.evaluate("root => root.graph.sides.before.layout.y.join()") == with_thread
+
+
+def test_a_layout_that_its_thread_drops_is_made_in_the_page(alone: Page, tmp_path: Path) -> None:
+    """As where a page's rules forbid threads: the browser tells it only later."""
+    alone.add_init_script(
+        "Worker = class { postMessage() { setTimeout(() => this.onerror(new Event('error'))); } terminate() {} }"
+    )
+    view = open_page(alone, tmp_path, residual_picture())
+    expect(view).to_have_attribute("data-boxes-before", "42")
+
+
+def test_two_fingers_zoom_and_one_pans(browser: Browser, tmp_path: Path) -> None:
+    context = browser.new_context(viewport={"width": 800, "height": 600}, has_touch=True, reduced_motion="reduce")
+    page = context.new_page()
+    view = open_page(page, tmp_path, residual_picture())
+    touch = context.new_cdp_session(page)
+
+    def fingers(kind: str, *places: tuple[int, int]) -> None:
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    start, place = scale(view, "before"), spot(view, "before", "/pool/MaxPool")
+    fingers("touchStart", (100, 300))
+    fingers("touchMove", (100, 280))
+    fingers("touchMove", (100, 260))
+    fingers("touchEnd")
+    moved = spot(view, "before", "/pool/MaxPool")
+    assert (moved["x"], place["y"] - moved["y"]) == (place["x"], pytest.approx(40, abs=1))
+    assert scale(view, "before") == start
+    fingers("touchStart", (100, 300), (200, 300))
+    fingers("touchMove", (80, 300), (220, 300))
+    fingers("touchMove", (50, 300), (250, 300))
+    fingers("touchEnd")
+    page.wait_for_function(
+        "start => document.querySelector('[data-pane=before]').dataset.scale > 1.8 * start", arg=start
+    )
+    expect(view).to_have_attribute("data-selected", "0")
+    context.close()
+
+
+def test_the_minimap_leads_to_where_it_is_clicked(alone: Page, tmp_path: Path) -> None:
+    view = open_page(alone, tmp_path, residual_picture())
+    assert not in_sight(view, "before", "/softmax/Softmax")
+    small = view.locator("[data-pane=before] .wbg-map")
+    box = small.bounding_box()
+    assert box is not None
+    small.click(position={"x": box["width"] / 2, "y": box["height"] - 3})
+    assert in_sight(view, "before", "/softmax/Softmax")
+    canvas(view, "before").press("0")
+    expect(small).to_be_hidden()  # all is in sight
+
+
 def test_a_picture_without_boxes_says_so(alone: Page, tmp_path: Path) -> None:
     alone.goto(save_page(Picture("empty", EMPTY, EMPTY, ()), tmp_path / "empty.html").as_uri())
     expect(alone.get_by_text("Nothing to draw yet: this picture has no boxes.")).to_be_visible()
@@ -490,117 +433,3 @@ def test_a_large_picture_starts_folded(alone: Page, tmp_path: Path) -> None:
     assert int(view.get_attribute("data-boxes-before") or 0) == 200  # the blocks, in four open stages
     click(view, "before", "block0", "badge")
     expect(view).to_have_attribute("data-boxes-before", "219")
-
-
-# ---- the layout, in the browser it runs in
-
-
-@pytest.fixture
-def layout(browser: Browser) -> Iterator[Any]:
-    """Lays out boxes of 90 x 36: layout(count, edges, parents, frames)."""
-    page = browser.new_page()
-
-    def run(count: int, edges: list[Any], parents: Any = None, frames: Any = ()) -> dict[str, Any]:
-        request = {
-            "width": [90] * count, "height": [36] * count, "parent": parents or [-1] * count,
-            "frames": [{"parent": parent, "width": 60} for parent in frames], "edges": edges,
-        }  # fmt: skip
-        return page.evaluate(
-            f"request => {{ const {{ x, y, frames, paths, ends, width, height }} = ({program()})().layoutGraph(request);"
-            " return { x: [...x], y: [...y], frames, paths, ends, width, height }; }",
-            request,
-        )
-
-    yield run
-    page.close()
-
-
-def random_edges(count: int, seed: int) -> list[list[int]]:
-    chance = random.Random(seed)
-    pairs = {
-        (max(0, target - 1 - int(30 * chance.random() ** 3)), target) for target in range(1, count) for _ in range(2)
-    }
-    return [list(pair) for pair in sorted(pairs)]
-
-
-def overlapping(found: dict[str, Any]) -> list[tuple[int, int]]:
-    places = sorted(range(len(found["x"])), key=lambda place: found["y"][place])
-    return [
-        (a, b)
-        for index, a in enumerate(places)
-        for b in places[index + 1 : index + 60]
-        if found["y"][b] < found["y"][a] + 36 and abs(found["x"][a] - found["x"][b]) < 90
-    ]
-
-
-def test_boxes_do_not_overlap_and_arrows_point_down(layout: Any) -> None:
-    for seed in range(4):
-        edges = random_edges(300, seed)
-        found = layout(300, edges)
-        assert overlapping(found) == []
-        assert all(found["y"][target] > found["y"][source] + 36 for source, target in edges)
-
-
-def test_the_same_graph_is_laid_out_the_same(layout: Any) -> None:
-    edges = random_edges(200, 7)
-    assert layout(200, edges) == layout(200, edges)
-
-
-def test_a_long_network_does_not_drift_sideways(layout: Any) -> None:
-    """Residual blocks of a Conv, a Relu, an Add and a Sigmoid: a straight spine with the skips beside it."""
-    edges = [[place, place + 1] for place in range(3999)] + [[place - 2, place] for place in range(2, 4000, 4)]
-    found = layout(4000, edges)
-    assert len(set(found["x"])) == 1
-    assert found["width"] < 150
-
-
-def test_a_wide_block_stands_around_its_middle(layout: Any) -> None:
-    """Five branches between a fork and a join, ten times over, as in Inception."""
-    edges, top = [], 0
-    for _ in range(10):
-        edges += [[top, top + branch] for branch in range(1, 6)] + [[top + branch, top + 6] for branch in range(1, 6)]
-        top += 6
-    found = layout(top + 1, edges)
-    spine = [found["x"][place] for place in range(0, top + 1, 6)]
-    assert max(spine) - min(spine) < 1
-    assert overlapping(found) == []
-
-
-def test_arrows_do_not_cross_where_they_need_not(layout: Any) -> None:
-    """Two chains side by side whose nodes come in turns."""
-    edges = [[place, place + 2] for place in range(98)] + [[98, 99]]
-    found = layout(100, edges)
-    assert len({found["x"][place] for place in range(0, 98, 2)}) == 1
-    assert len({found["x"][place] for place in range(1, 98, 2)}) == 1
-
-
-def test_open_folders_hold_their_boxes_and_nothing_else(layout: Any) -> None:
-    edges = [[0, 1], [1, 2], [2, 3], [0, 3], [3, 4], [4, 5], [5, 6], [3, 6], [0, 7], [7, 6]]
-    found = layout(8, edges, [-1, 0, 0, 0, 1, 1, -1, -1], [-1, -1])
-    for frame, inside in zip(found["frames"], ({1, 2, 3}, {4, 5}), strict=True):
-        for place in range(8):
-            x, y = found["x"][place], found["y"][place]
-            is_in = frame["x"] < x < frame["x"] + frame["width"] and frame["y"] < y < frame["y"] + frame["height"]
-            assert is_in == (place in inside), place
-    assert all(found["y"][target] > found["y"][source] for source, target in edges)
-
-
-def test_cycles_of_folded_folders_are_drawn(layout: Any) -> None:
-    found = layout(4, [[0, 1], [1, 2], [2, 1], [2, 3]])
-    assert overlapping(found) == []
-    assert [end[2] for end in found["ends"]].count(-1) == 1  # the head of one arrow points up
-
-
-def test_a_folder_that_is_left_and_entered_again_gets_no_frame(layout: Any) -> None:
-    found = layout(4, [[0, 1], [1, 2], [2, 3]], [0, -1, 0, -1], [-1])
-    assert found["frames"] == [None]
-    assert found["y"] == sorted(found["y"])
-
-
-def test_boxes_without_arrows_stand_in_rows(layout: Any) -> None:
-    found = layout(60, [])
-    assert overlapping(found) == []
-    assert 0.4 < found["width"] / found["height"] < 4
-    assert [(y, x) for x, y in zip(found["x"], found["y"], strict=True)] == sorted(
-        (y, x) for x, y in zip(found["x"], found["y"], strict=True)
-    )

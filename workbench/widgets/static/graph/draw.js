@@ -165,10 +165,10 @@ function drawStrip(context, item, to) {
 }
 
 function drawOutlines(context, scene, seen, to, theme, marks) {
-  const outline = (index, color, width) => {
+  const outline = (index, color, width, apart = 1) => {
     const item = scene.items[index];
     const [wide, high] = [Math.max(4, item.width * to.scale), Math.max(4, item.height * to.scale)];
-    const grow = width / 2 + 1;
+    const grow = width / 2 + apart;
     const radius = RADIUS[item.side] * to.scale + grow;
     context.strokeStyle = color;
     context.lineWidth = width;
@@ -181,7 +181,7 @@ function drawOutlines(context, scene, seen, to, theme, marks) {
   }
   if (marks.focus < 0) return;
   context.setLineDash([4, 3]);
-  outline(marks.focus, theme.text, 1.5);
+  outline(marks.focus, theme.text, 1.5, 5);
   context.setLineDash([]);
 }
 

@@ -71,8 +71,8 @@ function itemSvg(scene, item) {
   const name = item.boxes.length === 1 ? scene.pane.boxes[item.boxes[0]].name : item.full;
   const size = `width="${width}" height="${height}" rx="${radius}" fill="${fill}" stroke="${stroke}"`;
   const sheet = (off) => `<rect x="${x + off}" y="${y + off}" ${size}/>`;
-  const line = (kind, below, content, color) =>
-    `<text class="${kind}" x="${middle}" y="${round(y + below)}" dy="0.35em" fill="${color}">${escaped(content)}</text>`;
+  const line = (kind, below, words, color) =>
+    `<text class="${kind}" x="${middle}" y="${round(y + below)}" dy="0.35em" fill="${color}">${escaped(words)}</text>`;
   return [
     `<g><title>${escaped(name)}</title>`, item.kind === "box" ? "" : sheet(3), sheet(0), ...stripSvg(item, x, y),
     line("label", item.tag ? 13.5 : height / 2, item.label, text), item.tag && line("tag", 26.5, item.tag, tag), "</g>",
@@ -93,8 +93,7 @@ function stripSvg(item, x, y) {
 export function toPng(panes, theme) {
   const [width, height] = extent(panes);
   const scale = Math.min(2, MOST_PIXELS / width, MOST_PIXELS / height);
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [Math.ceil(width * scale), Math.ceil(height * scale)];
+  const canvas = new OffscreenCanvas(Math.ceil(width * scale), Math.ceil(height * scale));
   const context = canvas.getContext("2d");
   context.fillStyle = theme.back;
   context.fillRect(0, 0, canvas.width, canvas.height);
@@ -110,7 +109,7 @@ export function toPng(panes, theme) {
     context.fillText(title, 0, 12 * scale);
     left += scene.width + 2 * MARGIN;
   }
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  return canvas.convertToBlob({ type: "image/png" }); // `toBlob` of a canvas waits for an idle page
 }
 
 // The page of page.html with what it shows; `graphView` is the function all modules stand in.

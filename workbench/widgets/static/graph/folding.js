@@ -1,6 +1,6 @@
 // Folders of names and fused groups, open or folded, and the graph that is then to be drawn.
 
-const FIRST_PICTURE = 300; // boxes at most, where folding can do it
+const FIRST_PICTURE = 400; // boxes at most, where folding can do it
 const UNFOLDED = 400; // up to this many, nothing starts folded
 const SEPARATOR = "\u0001";
 

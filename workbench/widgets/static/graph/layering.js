@@ -79,10 +79,12 @@ function rank({ count, pins }, edges) {
   }
   const isLeaf = (node) => !pins[node] && !below[node].length && above[node].length === 1;
   for (const node of sorted.reverse()) {
-    const targets = below[node].map(([target]) => target).filter((target) => pins[target] !== BOTTOM && !isLeaf(target));
-    if (!loose[node] || !targets.length) continue;
-    layer[node] = Math.max(layer[node], targets.reduce((least, target) => Math.min(least, layer[target]), Infinity) - 1);
-    for (const [target] of below[node]) if (isLeaf(target)) layer[target] = layer[node] + 1;
+    const targets = below[node].map(([target]) => target);
+    const readers = targets.filter((target) => pins[target] !== BOTTOM && !isLeaf(target));
+    if (!loose[node] || !readers.length) continue;
+    const next = readers.reduce((least, target) => Math.min(least, layer[target]), Infinity);
+    layer[node] = Math.max(layer[node], next - 1);
+    for (const target of targets) if (isLeaf(target)) layer[target] = layer[node] + 1;
   }
   const last = layer.reduce((most, value) => Math.max(most, value), 0);
   const inner = sorted.some((node) => pins[node] !== BOTTOM && layer[node] === last);

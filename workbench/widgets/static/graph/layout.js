@@ -14,7 +14,8 @@ export function layoutGraph(request) {
   const start = performance.now();
   const up = withoutCycles(request);
   const { levels, routes } = fillLevels(request, up);
-  const inner = [...request.frames.keys()].filter((frame) => up.shown[frame]).sort((a, b) => depth(up, b) - depth(up, a));
+  const shown = [...request.frames.keys()].filter((frame) => up.shown[frame]);
+  const inner = shown.sort((a, b) => depth(up, b) - depth(up, a));
   for (const frame of [...inner, ROOT]) finishLevel(levels, frame, request);
   return { ...collect(request, levels, routes, inner), ms: performance.now() - start };
 }
@@ -198,5 +199,6 @@ function collect({ width, height, frames, edges }, levels, routes, inner) {
     const target = edges[index][1];
     return upward ? [lines[line], done.y[target] + height[target], -1] : [lines[line + 3], done.y[target], 1];
   });
-  return { ...done, lines: Float64Array.from(lines), paths, ends, width: root.placed.width, height: root.placed.height };
+  const { width: wide, height: high } = root.placed;
+  return { ...done, lines: Float64Array.from(lines), paths, ends, width: wide, height: high };
 }

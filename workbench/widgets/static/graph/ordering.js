@@ -1,4 +1,5 @@
-// The order of nodes within their layers: few crossings, by sweeps that put every node near the middle of its neighbours.
+// The order of nodes within their layers: few crossings, by sweeps that put every node near the middle of its
+// neighbours.
 
 const LARGE = 4000;
 

@@ -32,10 +32,12 @@ export class Pane {
     this.element = element("section", { class: "wbg-pane", "data-pane": name, hidden: true },
       element("div", { class: "wbg-head" }, this.title, this.count, element("span", { class: "wbg-zoom" }, ...buttons)),
       element("div", { class: "wbg-stage" }, this.canvas, this.map.canvas, this.hint));
-    listenToPointer(this, () => view.alone || document.activeElement === this.canvas);
+    const nothingScrolls = () => view.alone && document.documentElement.scrollHeight <= window.innerHeight;
+    listenToPointer(this, () => document.activeElement === this.canvas || nothingScrolls());
     listenToKeys(this.canvas, {
       walk: (key) => this.walk(key), choose: (add) => this.choose(add), fold: () => this.foldAround(),
-      zoom: (factor) => this.zoom(factor), fit: () => this.fit(), search: () => view.search(), clear: () => view.clear(),
+      zoom: (factor) => this.zoom(factor), fit: () => this.fit(),
+      search: () => view.search(), clear: () => view.clear(),
     });
     this.canvas.addEventListener("focus", () => this.draw());
     this.canvas.addEventListener("blur", () => this.draw());
@@ -89,7 +91,7 @@ export class Pane {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const isSame = width === this.size.width && height === this.size.height && this.ratio === window.devicePixelRatio;
     if (!width || !height || isSame) return;
-    if (this.camera) this.camera.x += (this.size.width - width) / 2 / this.camera.scale; // the middle stays in the middle
+    if (this.camera) this.camera.x += (this.size.width - width) / 2 / this.camera.scale; // the middle stays
     this.size = { width, height };
     this.ratio = window.devicePixelRatio || 1;
     [this.canvas.width, this.canvas.height] = [Math.round(width * this.ratio), Math.round(height * this.ratio)];

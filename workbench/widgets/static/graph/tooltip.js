@@ -1,7 +1,7 @@
 // What is known of the box under the pointer. Stays inside the widget.
 
 import { milliseconds } from "./colors.js";
-import { element } from "./elements.js";
+import { element, numbered } from "./elements.js";
 
 const MOST_FACTS = 14;
 const AWAY = 14; // pixels from the pointer
@@ -80,5 +80,6 @@ export function spoken(scene, index, isPicked, box) {
   const item = scene.items[index];
   const searched = box !== undefined && item.kind !== "box" ? `${scene.pane.boxes[box].name} in ` : "";
   const words = [searched + item.full, item.kind === "box" ? item.key : "", item.tag, isPicked ? "selected" : ""];
-  return `${words.filter(Boolean).join(", ")}; ${scene.into[index].length} arrows in, ${scene.outOf[index].length} out.`;
+  const arrows = `${numbered(scene.into[index].length, "arrow", "arrows")} in, ${scene.outOf[index].length} out`;
+  return `${words.filter(Boolean).join(", ")}; ${arrows}.`;
 }

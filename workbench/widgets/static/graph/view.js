@@ -29,7 +29,8 @@ class View {
     this.worker = new LayoutWorker();
     this.toolbar = new Toolbar({
       color: (by) => this.set("color_by", by), search: (text) => this.set("search", text),
-      step: (direction) => this.step(direction), fold: (wish) => this.foldMany(wish), save: (format) => this.save(format),
+      step: (direction) => this.step(direction), fold: (wish) => this.foldMany(wish),
+      save: (format) => this.save(format),
     }, alone ? ["SVG", "PNG"] : ["SVG", "PNG", "HTML"]);
     this.panes = Object.fromEntries(SIDES.map((name) => [name, new Pane(name, this)]));
     this.sides = null; // until the first picture is laid out

@@ -39,7 +39,8 @@ export function drawWords(context, items, to, theme, alphaOf) {
   };
   context.textAlign = "center";
   context.textBaseline = "middle";
-  write(FONT.label, (item) => item.label, (item) => item.paint.text, (item) => (item.tag ? 13.5 : item.height / 2 + 0.5));
+  const labelY = (item) => (item.tag ? 13.5 : item.height / 2 + 0.5);
+  write(FONT.label, (item) => item.label, (item) => item.paint.text, labelY);
   if (FONT.tag * to.scale >= LEGIBLE - 0.5) write(FONT.tag, (item) => item.tag, (item) => item.paint.tag, () => 26.5);
   drawBadges(context, items, to, theme, alphaOf);
   context.globalAlpha = 1;
