@@ -25,6 +25,9 @@ _PRECISIONS = {
 }
 
 
+_INDICES = ("int32", "int64")
+
+
 @dataclass(frozen=True)
 class LayerTensor:
     """A tensor a layer reads or writes; -1 in `shape` is open. dtype as the back end calls it ('Half', 'float32')."""
@@ -54,9 +57,11 @@ class LayerInfo:
 
     @property
     def precision(self) -> str:
-        """What it computes in: 'fp16', 'int8'; the type of its weights, else of its first tensor; '' if untold."""
+        """What it computes in: 'fp16', 'int8'; the type of its weights, else of its first tensor that holds no
+        indices, if there is one; '' if untold."""
         types = (self.weights_dtype, *(tensor.dtype for tensor in (*self.inputs, *self.outputs)))
-        return precision_name(next((dtype for dtype in types if dtype), ""))
+        names = [precision_name(dtype) for dtype in types if dtype]
+        return next((name for name in names if name not in _INDICES), names[0] if names else "")
 
 
 def precision_name(dtype: str) -> str:

@@ -257,6 +257,12 @@ def test_a_kernel_of_one_node_and_its_constants_is_single() -> None:
     assert (found.fates[0].kind, found.fates[0].layers) == ("folded", ("k",))
 
 
+def test_a_cast_that_the_build_added_makes_no_fusion_of_one_node() -> None:
+    mixed = layer("__myl_CastCorr_myl0_1", "graph_input_cast0", "conv", reads="x", writes="c")
+    (found,) = link([mixed], [CONV]).groups
+    assert (found.kind, found.words) == ("single", "conv + bias")
+
+
 def test_a_copy_that_was_added_is_a_reformat_though_its_metadata_name_a_node() -> None:
     copy = layer("Reformatting CopyNode for Input Tensor 0 to conv", "conv", kind="Reformat")
     assert link([copy, layer("conv", "conv")], [CONV]).groups[0].kind == "reformat"

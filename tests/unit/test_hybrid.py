@@ -129,6 +129,21 @@ def test_inputs_and_weights_may_be_outputs(tmp_path: Path, store: EngineStore) -
     assert list(answer) == ["x", "w", "r", "y"]
 
 
+def test_nodes_that_no_output_depends_on_need_no_outputs(tmp_path: Path, store: EngineStore) -> None:
+    model = network(tmp_path, "(float[4] x) => (float[4] y) { [dead] unread = Sigmoid(x) y = Relu(x) }")
+    hybrid = build_parts(partition(model, "onnxruntime", 1, disable_ops=["Sigmoid"]), store=store)
+    assert [part.outputs == () for part in hybrid.partition.parts] == [True, False]
+    run = run_hybrid(hybrid, {"x": np.arange(-2, 2, dtype=np.float32)}, iterations=1)
+    assert [item.max_abs for item in run.differences] == [0]
+
+
+def test_a_model_without_nodes_runs_in_no_parts(tmp_path: Path, store: EngineStore) -> None:
+    model = network(tmp_path, "(float[4] x) => (float[4] x) { }")
+    hybrid = build_parts(partition(model, "onnxruntime", 1), store=store)
+    run = run_hybrid(hybrid, {"x": np.ones(4, np.float32)}, iterations=2)
+    assert (hybrid.partition.parts, run.times_ms, run.median_ms) == ((), (0, 0), 0)
+
+
 def test_weights_in_another_file_reach_every_part(tmp_path: Path, store: EngineStore) -> None:
     proto = two_engines(tmp_path).proto
     onnx.save(proto, tmp_path / "far.onnx", save_as_external_data=True, location="far.bin", size_threshold=0)
@@ -282,6 +297,13 @@ def test_sizes_that_nothing_tells_are_an_error_with_two_remedies(tmp_path: Path,
 
 
 @pytest.mark.rtx
+def test_shapes_of_another_model_are_not_built_for(tmp_path: Path, store: EngineStore) -> None:
+    other = collect_shapes(reshaped(tmp_path), [{"x": np.ones((2, 3), np.float32)}])
+    parts = partition(two_engines(tmp_path), "onnxruntime", 1, disable_ops=["com.microsoft.QuickGelu"])
+    with pytest.raises(ShapeError, match=r"of another model \(net, .* than two"):
+        build_parts(parts, shapes=other, store=store)
+
+
 def test_what_samples_cannot_tell_can_only_be_left_native(tmp_path: Path) -> None:
     """The exporter says of t what is not always so: its rank changes with the sizes."""
     graph = "(float[n,m] x) => (float[?,?] y) <float[k] t> { t = Squeeze(x) a = Relu(t) b = Abs(a) y = Add(b, x) }"

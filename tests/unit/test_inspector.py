@@ -137,6 +137,11 @@ def test_the_first_optimization_profile_is_shown_and_the_others_are_kept() -> No
         ('{"Layers": [{"Name": "a", "LayerType": "b", "Inputs": "x"}]}', "Inputs of a in an unknown form"),
         ('{"Layers": [{"Name": "a", "LayerType": "b", "Outputs": [{"Name": "x"}]}]}', "a tensor in an unknown form"),
         ('{"Layers": [{"Name": "a", "LayerType": "b", "Inputs": [{"Name": "x", "Dimensions": ["n"]}]}]}', "tensor"),
+        ('{"Layers": [{"Name": "a", "LayerType": "b", "Inputs": [{"Name": "x", "Dimensions": [1e999]}]}]}', "tensor"),
+        ('{"Layers": [{"Name": "a", "LayerType": "b", "Metadata": null}]}', "Metadata of a in an unknown form: null"),
+        ('{"Layers": [{"Name": "a", "LayerType": "b", "TacticName": 5}]}', "TacticName of a in an unknown form: 5"),
+        ('{"Layers": [{"Name": "a", "LayerType": "b", "StreamId": "x"}]}', "StreamId of a in an unknown form"),
+        ('{"Layers": ' + "[" * 100_000, "no JSON"),
     ],
 )
 def test_a_form_that_is_not_known_is_refused_and_never_lost(text: str, words: str) -> None:
@@ -163,6 +168,7 @@ def test_the_median_is_taken_or_the_mean_where_there_is_none() -> None:
         ("nonsense", "no JSON"),
         ('[{"count": 1}, {"name": "a"}]', "a layer without a time"),
         ('[{"count": 1}, {"timeMs": 1}]', "a layer without a name"),
+        ('[{"count": null}, {"name": "a", "averageMs": 1}]', "no times of layers"),
     ],
 )
 def test_a_file_that_is_no_profile_is_refused(text: str, words: str) -> None:

@@ -105,6 +105,8 @@ def test_details_survive_json() -> None:
         ("", "", "", ""),
         ("", "BFloat16", "Half", "bf16"),
         ("", "Bool", "Half", "bool"),
+        ("", "Int32", "Float", "fp32"),
+        ("", "Int64", "Int32", "int64"),
     ],
 )
 def test_a_layers_precision_is_that_of_its_weights_or_else_of_its_first_tensor(

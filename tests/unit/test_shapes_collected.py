@@ -268,3 +268,10 @@ def test_another_format_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -
         load_shapes(tmp_path / "nowhere.json", model)
     with pytest.raises(ShapeError, match="cannot be written"):
         save_shapes(collected(model, (2, 3)), tmp_path / "nowhere" / "shapes.json")
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "shapes.json").mkdir()
+    with pytest.raises(ShapeError, match="cannot be written"):
+        save_shapes(collected(reshaped(tmp_path), (2, 3)), tmp_path / "shapes.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.onnx", "shapes.json"]

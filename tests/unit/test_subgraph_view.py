@@ -146,6 +146,23 @@ def test_sizes_are_collected_from_the_samples_that_are_given(words: SubgraphStat
     assert words.collected.ranges["/embed/distinct_output"].opt == (12,)
 
 
+def test_without_a_profile_all_sizes_come_from_the_samples(tmp_path: Path) -> None:
+    model = text_encoder(tmp_path / "words.onnx", vocabulary=50)
+    state = SubgraphState(model, "rtx", samples=[{"tokens": np.arange(12).reshape(3, 4)}])
+    for work in (state.ask, state.collect, state.build):
+        work()
+        assert state.wait(WAIT_S) and state.status == DONE, state.error
+    assert state.outcome is not None and state.outcome.shapes == {"tokens": (3, 4)}
+
+
+def test_samples_that_do_not_fit_the_profile_are_told(words: SubgraphState) -> None:
+    words.samples = [{"tokens": np.arange(12).reshape(3, 4)}]
+    for work in (words.collect, words.build):
+        work()
+        assert words.wait(WAIT_S)
+    assert "tokens is 2x8 at the profile's opt, and 3x4 in the typical sample" in str(words.error)
+
+
 def test_asking_can_be_cancelled(dynamic: Model) -> None:
     state = SubgraphState(dynamic, "rtx")
     state.ask()

@@ -235,6 +235,12 @@ def test_engines_below_the_size_become_native_without_being_refused(branches: Mo
     assert [part.nodes for part in divide(support, 5).parts] == [tuple(node.name for node in branches.nodes)]
 
 
+@pytest.mark.parametrize("size", [0, -3])
+def test_an_engine_has_one_operator_at_least(branches: Model, size: int) -> None:
+    with pytest.raises(ConfigError, match=f"min_subgraph_size is {size}; an engine has at least 1 operator"):
+        divide(NodeSupport(branches, "rtx", (), {}), size)
+
+
 @pytest.mark.rtx
 def test_steps_are_the_sizes_that_change_something(branches: Model) -> None:
     found = steps(find_support(branches, "rtx"))

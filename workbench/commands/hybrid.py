@@ -28,7 +28,7 @@ from workbench.profiles import BOUNDS, check_profile, opt_shapes, parse_profiles
 from workbench.reference import random_feeds
 from workbench.subgraphs import divide, find_support
 from workbench.terminal import Printer, table
-from workbench.types import BuildConfig, OptimizationProfile, Shape, ShapeRange, TensorSpec, profile_to_json
+from workbench.types import BuildConfig, OptimizationProfile, Shape, ShapeRange, TensorSpec, count_of, profile_to_json
 
 
 def shapes(options: argparse.Namespace) -> tuple[Any, str]:
@@ -140,7 +140,7 @@ def _parts_text(run: HybridRun) -> str:
         if part in built:
             item = built[part]
             how = "reused" if item.reused else f"built in {item.engine.build_s:.1f} s"
-            engine = f"{item.engine.key[:8]} {item.engine.precision} {how}, {item.engine.layers} layers"
+            engine = f"{item.engine.key[:8]} {item.engine.precision} {how}, {count_of(item.engine.layers, 'layer')}"
         median = f"{np.median(run.part_times_ms[part.id]):.3f}"
         rows.append((part.id, str(len(part.nodes)), runs_as, engine, median))
     return table(rows)
@@ -159,7 +159,8 @@ def _splits_text(runs: tuple[HybridRun, ...]) -> str:
         )
         rows.append((*counts, *times, *(f"{value:.3g}" for value in apart)))
     inputs = ", ".join(f"{name} {_sizes(shape)}" for name, shape in runs[0].shapes.items())
-    return f"{table(rows)}\n{len(runs[0].alone_times_ms)} runs at {inputs}, in turns with ONNX Runtime alone"
+    timed = count_of(len(runs[0].alone_times_ms), "run") + (f" at {inputs}" if inputs else "")
+    return f"{table(rows)}\n{timed}, in turns with ONNX Runtime alone"
 
 
 def _sizes(shape: Shape) -> str:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from workbench.layers import LayerInfo, LayerTensor, metadata_nodes
 
@@ -18,6 +18,7 @@ _DTYPE = re.compile(r"\b(?:B?Float\d*|Half|Double|FP\d+|BF16|U?Int\d+|Bool)\b", 
 _OTHER_PROFILE = re.compile(r"\[profile \d+\]")
 _OWN_FIELDS = {"Name", "LayerType", "Inputs", "Outputs", "TacticName", "StreamId", "Metadata"}
 _TIMES = ("medianMs", "averageMs")
+_Told = TypeVar("_Told", str, int)
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ def load_json(text: str) -> Any:
     """Raises ValueError. TensorRT 8.6 and 10 write separators into names that JSON forbids; they are let through."""
     try:
         return json.loads(text, strict=False)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({error})") from error
 
 
 def is_profile(data: Any) -> bool:
     """Whether it is trtexec's profile: a list that starts with the number of runs."""
-    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "count" in data[0]
+    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and isinstance(data[0].get("count"), int)
 
 
 def _name(item: Any) -> str:
@@ -109,17 +110,25 @@ def _layer(name: str, item: dict[str, Any] | str) -> LayerInfo:
     if not isinstance(item.get("LayerType"), str):
         raise ValueError(f"a layer without a type: {json.dumps(item)[:200]}")
     weights = item.get("Weights", item.get("ConvWeights"))
+    weights_dtype = weights.get("Type", "") if isinstance(weights, dict) else ""
     return LayerInfo(
         name=name,
         kind=item["LayerType"],
         inputs=_tensors(item, "Inputs"),
         outputs=_tensors(item, "Outputs"),
-        tactic=item.get("TacticName", ""),
-        nodes=metadata_nodes(item.get("Metadata", "")),
-        stream=int(item.get("StreamId", 0)),
-        weights_dtype=weights.get("Type", "") if isinstance(weights, dict) else "",
+        tactic=_told(item, "TacticName", ""),
+        nodes=metadata_nodes(_told(item, "Metadata", "")),
+        stream=_told(item, "StreamId", 0),
+        weights_dtype=str(weights_dtype),
         details=tuple((key, _text(value)) for key, value in item.items() if key not in _OWN_FIELDS),
     )
+
+
+def _told(item: dict[str, Any], key: str, default: _Told) -> _Told:
+    value = item.get(key, default)
+    if not isinstance(value, type(default)):
+        raise ValueError(f"{key} of {item['Name']} in an unknown form: {json.dumps(value)[:200]}")
+    return value
 
 
 def _tensors(item: dict[str, Any], side: str) -> tuple[LayerTensor, ...]:
@@ -133,7 +142,7 @@ def _tensor(tensor: dict[str, Any]) -> LayerTensor:
     """Up to release 10 'Format/Datatype' tells both: 'Channel major FP16 format where channel % 8 == 0', or 'Half'."""
     try:
         name, shape = tensor["Name"], tuple(int(size) for size in tensor["Dimensions"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"a tensor in an unknown form: {json.dumps(tensor)[:200]}") from error
     both = str(tensor.get("Format/Datatype", ""))
     found = _DTYPE.search(both)

@@ -13,7 +13,7 @@ from workbench.fusion import roles
 from workbench.fusion.nodes import WITHOUT_EFFECT, Node, NodeGraph
 from workbench.fusion.story import story, told_of_nodes
 from workbench.layers import LayerInfo
-from workbench.types import LogLine
+from workbench.types import LogLine, count_of
 
 KERNELS = ("single", "vertical", "horizontal", "region")
 """The kinds of groups that do the work of nodes."""
@@ -95,15 +95,15 @@ class Fusion:
     @property
     def summary(self) -> str:
         """'65 nodes -> 23 kernels; 48 in kernels, 16 folded, 1 absorbed, 0 unmatched; coverage 100 %'."""
-        kernels = f"{len(self.kernels)} kernel{'s' * (len(self.kernels) != 1)}"
+        kernels = count_of(len(self.kernels), "kernel")
         if not self.fates:
             names = {node for group in self.kernels for node in group.nodes}
-            return f"{len(self.groups)} layers, {kernels} naming {len(names)} nodes"
+            return f"{count_of(len(self.groups), 'layer')}, {kernels} naming {count_of(len(names), 'node')}"
         kinds = [("kernel", "in kernels"), *((kind, kind) for kind in ("folded", "removed", "absorbed"))]
         told = [f"{self.counts[kind]} {words}" for kind, words in kinds if kind in self.counts]
         told.append(f"{len(self.unmatched)} unmatched")
         share = f"coverage {100 * self.coverage:.4g} %"
-        return f"{len(self.nodes)} nodes -> {kernels}; {', '.join(told)}; {share}"
+        return f"{count_of(len(self.nodes), 'node')} -> {kernels}; {', '.join(told)}; {share}"
 
 
 def link(
@@ -184,7 +184,7 @@ def _kind(
         return "reformat"
     if role == roles.REGION:
         return "region"
-    if sum(name not in graph.constants for name in names) < 2:
+    if sum(not graph.nodes or name in graph.needed for name in names) < 2:
         return "single" if names else "other"
     return "horizontal" if chains > 1 or (not chains and " || " in layer.name) else "vertical"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,5 +225,7 @@ def _read(path: Path) -> str:
     try:
         data = path.expanduser().read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", errors="replace")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ViewError(f"{path}: it is no whole gzip file ({error}).") from error
     except OSError as error:
         raise ViewError(f"{path}: cannot be read ({error.strerror}).") from error

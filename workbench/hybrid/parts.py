@@ -38,13 +38,15 @@ def build_parts(
     """Build every subgraph, or reuse what is stored: each has a key of its own, by its own content.
 
     shapes: what was collected, for borders whose sizes do not follow from the inputs'. Raises as `build` does, the
-    errors naming the subgraph, and ShapesNotSet before anything is built.
+    errors naming the subgraph, and before anything is built ShapesNotSet, and ShapeError for another model's shapes.
     """
     config, store = config or BuildConfig(), store or EngineStore()
     if not config.keep_io_types:
         raise ConfigError(
             "tensors that go from part to part keep the model's types: do not convert inputs and outputs."
         )
+    if shapes is not None:
+        shapes.check(partition.model)
     wanted = part_configs(partition, config, shapes)
     built = []
     for number, (part, wish) in enumerate(wanted):
@@ -112,7 +114,8 @@ class HybridRun:
 
     @property
     def times_ms(self) -> tuple[float, ...]:
-        return tuple(sum(times) for times in zip(*self.part_times_ms.values(), strict=True))
+        rows = self.part_times_ms.values()
+        return tuple(sum(row[index] for row in rows) for index in range(len(self.alone_times_ms)))
 
     @property
     def median_ms(self) -> float:

@@ -74,6 +74,20 @@ def _part_config(
     return replace(part, inputs=_settled(part, profiles)), replace(config, profiles=tuple(profiles))
 
 
+def other_opt(config: BuildConfig, collected: CollectedShapes) -> str:
+    """What to do about samples that are not of the profiles' opt, as both may stand in one profile of a subgraph; empty
+    where they agree."""
+    for name, item in (pair for profile in config.profiles for pair in profile.ranges.items()):
+        typical = collected.ranges[name].opt if name in collected.ranges else item.opt
+        if typical != item.opt:
+            sizes = ["x".join(map(str, shape)) for shape in (item.opt, typical)]
+            return (
+                f"Input {name} is {sizes[0]} at the profile's opt and {sizes[1]} in the typical sample: collect with more "
+                "samples of the profile's opt, or leave the profile out, and all sizes come from the samples."
+            )
+    return ""
+
+
 def _settled(part: Part, profiles: Sequence[OptimizationProfile]) -> tuple[TensorShape, ...]:
     """The inputs as NVIDIA's parser wants them: it must know how many sizes a shape tensor holds, and takes dimensions
     of one name for equal, although samples showed some that are not."""

@@ -79,7 +79,9 @@ class HybridSession:
         partition = hybrid.partition
         engines = {part.id: item.engine for part, item in zip(partition.engines, hybrid.built, strict=True)}
         for part, done_with in zip(partition.parts, no_longer_needed(partition), strict=True):
-            if part.is_engine and part.id not in self.stand_ins:
+            if not part.outputs:
+                yield _Step(part, _nothing, done_with)
+            elif part.is_engine and part.id not in self.stand_ins:
                 session = open_engine(engines[part.id], threads=threads, in_turns=True)
                 yield _Step(part, opened.enter_context(session).run, done_with)
             else:
@@ -127,6 +129,11 @@ class HybridSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.close()
+
+
+def _nothing(feeds: Feeds) -> dict[str, Any]:
+    """Stands for nodes that no output depends on: ONNX Runtime opens no model without outputs."""
+    return {}
 
 
 def no_longer_needed(partition: Partition) -> Iterator[tuple[str, ...]]:

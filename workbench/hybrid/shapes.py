@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import threading
@@ -47,6 +48,12 @@ class CollectedShapes:
     samples: int
     ranges: Mapping[str, ShapeRange]
     values: Mapping[str, ShapeRange]
+
+    def check(self, model: Model) -> None:
+        """Raises ShapeError where they are of another model."""
+        if self.model_sha256 != model.sha256:
+            of = f"these shapes are of another model ({self.model_name}, SHA-256 {self.model_sha256[:8]})"
+            raise ShapeError(f"{of} than {model.name} ({model.sha256[:8]}); collect them for this one.")
 
     def __str__(self) -> str:
         moving = sum(item.min != item.max for item in self.ranges.values())
@@ -139,6 +146,8 @@ def save_shapes(collected: CollectedShapes, path: str | Path) -> Path:
         draft.write_text(text)
         draft.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise ShapeError(f"{path}: the shapes cannot be written ({error.strerror}).") from error
     return path
 
@@ -160,9 +169,10 @@ def load_shapes(path: str | Path, model: Model) -> CollectedShapes:
         raise ShapeError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShapeError(f"{path}: holds no collected shapes ({error}); collect them again.") from error
-    if collected.model_sha256 != model.sha256:
-        of = f"these shapes are of another model ({collected.model_name}, SHA-256 {collected.model_sha256[:8]})"
-        raise ShapeError(f"{path}: {of} than {model.name} ({model.sha256[:8]}); collect them for this one.")
+    try:
+        collected.check(model)
+    except ShapeError as error:
+        raise ShapeError(f"{path}: {error}") from error
     return collected
 
 

@@ -132,8 +132,10 @@ def divide(support: NodeSupport, min_subgraph_size: int = 3) -> Partition:
     """Cut the model at the nodes that are refused; quick, so that a slider may call it.
 
     An engine is as large as it can be without a cycle through other parts; one with fewer than min_subgraph_size
-    nodes, Constant nodes not counted, stays native.
+    nodes, Constant nodes not counted, stays native. Raises ConfigError for a min_subgraph_size below 1.
     """
+    if min_subgraph_size < 1:
+        raise ConfigError(f"min_subgraph_size is {min_subgraph_size}; an engine has at least 1 operator.")
     cutter = support.cutter
     refused = {item.node for item in support.refusals}
     taken = [node.name not in refused for node in cutter.nodes]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anywidget
 from traitlets import Dict, Instance, Int, List, Unicode
 
@@ -26,10 +24,10 @@ class GraphView(anywidget.AnyWidget):
     selected = List(Dict(per_key_traits={"pane": Unicode(), "name": Unicode()})).tag(sync=True)
     color_by = Unicode().tag(sync=True)
     search = Unicode().tag(sync=True)
-    height = Int(520).tag(sync=True)
+    height = Int().tag(sync=True)
 
-    def __init__(self, picture: Picture, **values: Any) -> None:
-        super().__init__(picture=picture, color_by=next(iter(picture.colors), ""), **values)
+    def __init__(self, picture: Picture, *, height: int = 520) -> None:
+        super().__init__(picture=picture, color_by=next(iter(picture.colors), ""), height=height)
 
     def __repr__(self) -> str:
         panes = [pane for pane in (self.picture.before, self.picture.after) if pane.boxes]

@@ -24,8 +24,8 @@ def program() -> str:
     """
     texts = {"STYLE": "graph.css", "PAGE": "page.html"}
     constants = [f"const {name} = {_literal(_read(file))};" for name, file in texts.items()]
-    modules = dict(_modules("view"))
-    ends = "return { ...module_view, ...module_layout };"
+    modules = dict(_modules("start"))
+    ends = "return { ...module_start, ...module_layout };"
     return "\n".join(["function graphView() {", '"use strict";', *constants, *modules.values(), ends, "}"])
 
 

@@ -17,8 +17,9 @@ from workbench.widgets.render import fact_row, html_table
 _MOST_ROWS = 300
 
 
-def model_line(model: Model, backend: str, profile: OptimizationProfile) -> str:
+def model_line(model: Model, backend: str, profile: OptimizationProfile, samples: int) -> str:
     sizes = f" · sizes {escape(' '.join(format_shapes(profile)))}" if profile.ranges else ""
+    sizes += f" · {count_of(samples, 'sample')}" if samples else ""
     return (
         f"<b>{escape(model.name)}</b> <span class='wb-quiet'>{len(model.nodes):,} nodes · opset {model.opset} · "
         f"asked: {escape(backend)}{sizes}</span>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traitlets import Instance, Int, Tuple, Unicode, observe
@@ -18,7 +18,7 @@ from workbench.profiles import default_profile, opt_shapes
 from workbench.reference import random_feeds
 from workbench.store import EngineStore
 from workbench.subgraphs import NodeSupport, Partition, divide, find_support, steps
-from workbench.types import BuildConfig, Feeds, OptimizationProfile
+from workbench.types import BuildConfig, Feeds, OptimizationProfile, Shape
 from workbench.widgets.work_state import WorkState
 
 ASKING, COLLECTING, BUILDING = "asking", "collecting", "building"
@@ -48,8 +48,20 @@ class SubgraphState(WorkState):
     ) -> None:
         super().__init__()
         self.model, self.backend, self.samples, self.store = model, backend, samples, store
-        self.profile = profile or default_profile(model.inputs)
+        nothing = OptimizationProfile({})
+        self.profile = profile or (nothing if samples else default_profile(model.inputs))
         self.min_subgraph_size = min_subgraph_size
+
+    @property
+    def has_open_inputs(self) -> bool:
+        return any(spec.open_axes for spec in self.model.inputs)
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The sizes at which borders are counted and parts are timed: the profile's opt, or the first sample's."""
+        if self.samples and not self.profile.ranges:
+            return {name: array.shape for name, array in self.samples[0].items()}
+        return opt_shapes(self.model.inputs, self.profiles)
 
     @property
     def profiles(self) -> tuple[OptimizationProfile, ...]:
@@ -79,7 +91,7 @@ class SubgraphState(WorkState):
         def work(cancel: threading.Event) -> None:
             support = find_support(
                 self.model, self.backend, disable_ops=disable_ops, listener=self._listen, cancel=cancel
-            ).at(opt_shapes(self.model.inputs, self.profiles))
+            ).at(self.shapes)
             self._take(support)
 
         self._forget_work()
@@ -109,8 +121,7 @@ class SubgraphState(WorkState):
             hybrid = build_parts(
                 partition, config, shapes=self.collected, store=self.store, listener=self._listen, cancel=cancel
             )
-            shapes = opt_shapes(self.model.inputs, self.profiles)
-            feeds = self.samples[0] if self.samples else random_feeds(self.model.inputs, shapes)
+            feeds = self.samples[0] if self.samples else random_feeds(self.model.inputs, self.shapes)
             self.outcome = run_hybrid(hybrid, feeds, iterations=_RUNS, listener=self._listen, cancel=cancel)
 
         self._forget_work()

@@ -31,7 +31,7 @@ class SubgraphView(widgets.VBox):
 
     model: a Model or a path. backend: whose parser is asked, the default back end if not given. profile: the sizes
     to build for; a proposal if not given. samples: feeds by input name, to collect shapes from and to run the first;
-    random ones in the profile's sizes if not given. `state` holds everything and can be used without the view.
+    random ones in the profile's sizes if not given; without a profile all sizes come from them. `state` holds everything and can be used without the view.
     """
 
     def __init__(
@@ -75,7 +75,10 @@ class SubgraphView(widgets.VBox):
 
 
 def _model_row(state: SubgraphState) -> widgets.HBox:
-    return row("Model", widgets.HTML(render_subgraphs.model_line(state.model, state.backend, state.profile)))
+    return row(
+        "Model",
+        widgets.HTML(render_subgraphs.model_line(state.model, state.backend, state.profile, len(state.samples))),
+    )
 
 
 class _Native:
@@ -142,7 +145,7 @@ class _Actions:
         state = self.state
         self.build.disabled = state.busy or state.partition is None
         self.collect.disabled = state.busy
-        self.collect.layout.display = "" if state.profiles else "none"
+        self.collect.layout.display = "" if state.has_open_inputs else "none"
         self.cancel.disabled = not state.busy
         if state.busy:
             text = f"{_DOING[state.status]} … {state.elapsed_s:.1f} s"

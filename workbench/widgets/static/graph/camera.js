@@ -3,6 +3,7 @@
 const MARGIN = 16;
 const MAP_ROOM = 96;
 const MOST = 3;
+const FARTHEST = 0.3; // to bring something in sight
 const READABLE = 0.8; // the first look is not smaller than this
 
 export function fitted(scene, size) {
@@ -43,16 +44,12 @@ export function held(camera, scene, size) {
   };
 }
 
-// The camera moved just so far that the bounds are in sight, if they were not.
-export function revealing(camera, bounds, size) {
+// The camera moved so that the bounds are in sight, if they were not; of those too large for that, their beginning.
+export function revealing(camera, { x, y, width, height }, size) {
   const [wide, high] = [size.width / camera.scale, size.height / camera.scale];
-  const inside = bounds.x >= camera.x && bounds.y >= camera.y &&
-    bounds.x + bounds.width <= camera.x + wide && bounds.y + bounds.height <= camera.y + high;
-  if (inside) return camera;
-  const fits = bounds.width <= wide * 0.9 && bounds.height <= high * 0.9;
-  const whole = 0.85 * Math.min(size.width / bounds.width, size.height / bounds.height);
-  const scale = fits ? camera.scale : Math.max(0.3, whole);
-  const seen = fits || scale > 0.3;
-  return centred(bounds.x + (seen ? bounds.width / 2 : Math.min(bounds.width / 2, wide / 3)),
-    bounds.y + (seen ? bounds.height / 2 : Math.min(bounds.height / 2, size.height / scale / 3)), scale, size);
+  if (x >= camera.x && y >= camera.y && x + width <= camera.x + wide && y + height <= camera.y + high) return camera;
+  const fits = width <= 0.9 * wide && height <= 0.9 * high;
+  const scale = fits ? camera.scale : Math.max(FARTHEST, 0.85 * Math.min(size.width / width, size.height / height));
+  const half = (extent, room) => Math.min(extent / 2, room / 2 / scale - MARGIN / scale);
+  return centred(x + half(width, size.width), y + half(height, size.height), scale, size);
 }

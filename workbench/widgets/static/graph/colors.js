@@ -7,8 +7,8 @@ const SIDES = { engine: "#2e9e57", native: "#e3b505", variable: "#d1495b" };
 const SIDE_WORDS = { engine: "TensorRT", native: "native", variable: "variable" };
 export const HEAT = "#d55e00";
 const KINDS = [
-  "vertical", "horizontal", "region", "single", "reformat", "constant", "sync", "other", "folded", "removed", "absorbed",
-  "variable",
+  "vertical", "horizontal", "region", "single", "reformat", "constant", "sync", "other", "folded", "removed",
+  "absorbed", "variable",
 ];
 const PRECISIONS = ["fp32", "fp16", "int8", "bf16", "tf32", "fp8", "int32", "int64", "bool"];
 

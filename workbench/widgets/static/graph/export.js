@@ -26,7 +26,8 @@ export function toSvg(title, panes, theme) {
     `text{font-family:${theme.font}}`, `.label{font-size:${FONT.label}px;text-anchor:middle}`,
     `.tag{font-size:${FONT.tag}px;text-anchor:middle}`, `.title{font-size:${FONT.title}px;fill:${theme.quiet}}`,
     `.frame{fill:${theme.frame};stroke:${theme.frameLine}}`,
-    `.head{font-size:14px;font-weight:600;fill:${theme.text}}`, `.line{fill:none;stroke:${theme.line};stroke-width:1.2}`,
+    `.head{font-size:14px;font-weight:600;fill:${theme.text}}`,
+    `.line{fill:none;stroke:${theme.line};stroke-width:1.2}`,
   ].join("");
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,

@@ -6,8 +6,9 @@ export const TOP = 1;
 export const BOTTOM = 2;
 
 // graph: {count, pins: 0, TOP or BOTTOM of each node, edges: [{u, v, net, a, b}]}
-// -> {layer, total, owner, links: [{from, to, a, b}], ranges: per edge [[first link, count], ...], backward: per edge}
-// Nodes from graph.count on are points of long edges.
+//   a, b: where the edge leaves u and reaches v, from their left sides; edges of one net may share a trunk
+// -> {layer: of every node, links: [{from, to, a, b}] from layer to layer, ranges: [[first link, count], ...] of every
+//     edge, backward: of every edge, whether it had to be turned}. Nodes from graph.count on are points of long edges.
 export function layerGraph(graph) {
   const backward = findBackward(graph);
   const forward = graph.edges.map((edge, index) => (backward[index] ? turned(edge) : edge));
@@ -17,7 +18,7 @@ export function layerGraph(graph) {
 
 const turned = (edge) => ({ u: edge.v, v: edge.u, net: `back ${edge.u}`, a: edge.b, b: edge.a });
 
-export function neighbours(count, edges, from, to) {
+function neighbours(count, edges, from, to) {
   const found = Array.from({ length: count }, () => []);
   edges.forEach((edge, index) => found[edge[from]].push([edge[to], index]));
   return found;
@@ -126,5 +127,5 @@ function splitLongEdges(count, edges, backward, nodeLayer) {
       links.push({ from: points[steps], to: edges[index].v, a: steps ? 0 : a, b: edges[index].b });
     }
   }
-  return { layer: Int32Array.from(layer), total: layer.length, links, ranges };
+  return { layer: Int32Array.from(layer), links, ranges };
 }

@@ -49,13 +49,20 @@ function chain(up, item) {
   return frames;
 }
 
-// The two frames or items of one level through which an arrow passes.
-function siblings(up, count, s, t) {
+// The frames around s alone, those around t alone, innermost first, and the innermost around both.
+function apart(up, s, t) {
   const [a, b] = [chain(up, s), chain(up, t)];
+  let common = ROOT;
   while (a.length && b.length && a[a.length - 1] === b[b.length - 1]) {
-    a.pop();
+    common = a.pop();
     b.pop();
   }
+  return [a, b, common];
+}
+
+// The two frames or items of one level through which an arrow passes.
+function siblings(up, count, s, t) {
+  const [a, b] = apart(up, s, t);
   return [a.length ? count + a[a.length - 1] : s, b.length ? count + b[b.length - 1] : t];
 }
 
@@ -119,12 +126,7 @@ function fillLevels({ frames, edges }, up) {
 
 // The arrow from s to t as edges of levels: [[frame, edge], ...], the last one reaching t.
 function route(levels, up, s, t) {
-  const [a, b] = [chain(up, s), chain(up, t)];
-  let common = ROOT;
-  while (a.length && b.length && a[a.length - 1] === b[b.length - 1]) {
-    common = a.pop();
-    b.pop();
-  }
+  const [a, b, common] = apart(up, s, t);
   const steps = [];
   let from = ["item", s];
   for (const frame of a) {
@@ -187,18 +189,23 @@ function collect({ width, height, frames, edges }, levels, routes, inner) {
     base.set(frame, lines.length / 6);
     for (const [x0, y0, y1, x1, y2, y3] of placed.lines) lines.push(x0 + x, y0 + y, y1 + y, x1 + x, y2 + y, y3 + y);
   }
-  const paths = routes.map((steps) => steps.flatMap(([frame, edge]) => {
+  const { width: wide, height: high } = root.placed;
+  const paths = routes.map((steps) => pathOf(levels, base, steps));
+  const ends = routes.map((steps, index) => endOf(levels, steps, paths[index], lines, edges[index][1], done.y, height));
+  return { ...done, lines: Float64Array.from(lines), paths, ends, width: wide, height: high };
+}
+
+function pathOf(levels, base, steps) {
+  return steps.flatMap(([frame, edge]) => {
     const ranges = levels.get(frame).placed.ranges[edge].filter((range) => range[1]);
     return ranges.map(([start, size]) => [base.get(frame) + start, size]);
-  }));
-  const ends = routes.map((steps, index) => {
-    const [frame, edge] = steps[steps.length - 1];
-    const upward = levels.get(frame).placed.backward[edge];
-    const [start, size] = paths[index][upward && steps.length === 1 ? 0 : paths[index].length - 1];
-    const line = 6 * (upward ? start : start + size - 1);
-    const target = edges[index][1];
-    return upward ? [lines[line], done.y[target] + height[target], -1] : [lines[line + 3], done.y[target], 1];
   });
-  const { width: wide, height: high } = root.placed;
-  return { ...done, lines: Float64Array.from(lines), paths, ends, width: wide, height: high };
+}
+
+// Where the head of an arrow is. One that had to be turned begins at its target; it never passes a border.
+function endOf(levels, steps, path, lines, target, y, height) {
+  const [frame, edge] = steps[steps.length - 1];
+  if (levels.get(frame).placed.backward[edge]) return [lines[6 * path[0][0]], y[target] + height[target], -1];
+  const [start, size] = path[path.length - 1];
+  return [lines[6 * (start + size - 1) + 3], y[target], 1];
 }

@@ -112,7 +112,7 @@ function pairCrossings(graph, at, left, right) {
 }
 
 // Inversions between neighbouring layers, counted with a tree of sums (Barth, Mutzel, Jünger 2004).
-export function crossings(graph, layers, at) {
+function crossings(graph, layers, at) {
   let count = 0;
   for (let index = 1; index < layers.length; index++) {
     const ends = [];

@@ -10,10 +10,11 @@ import { boundsOf, frameHeadAt, itemAt } from "./scene.js";
 import { badgeOf } from "./words.js";
 
 const GLIDE_MS = 220;
+const SIGN = 24; // the width of the − before a title, with some room
 
 export class Pane {
-  // view: {theme, reading(), pick(pane, item, add), unfold(pane, item), foldFrame(pane, key), hover(pane, item, point),
-  // focus(pane, item), search(), clear(), drawn(pane)}
+  // view: {theme, alone, pick(pane, item, add), unfold(pane, item), foldFrame(pane, frame), hover(pane, item, event),
+  // focus(pane, item), search(), clear(), drawn(pane)}; items by their place, -1 for none
   constructor(name, view) {
     Object.assign(this, { name, view, scene: null, camera: null, size: { width: 0, height: 0 }, drawnBoxes: 0 });
     this.marks = noMarks();
@@ -48,6 +49,8 @@ export class Pane {
   dispose() {
     this.observer.disconnect();
     cancelAnimationFrame(this.frame);
+    cancelAnimationFrame(this.gliding);
+    clearTimeout(this.hintTimer);
   }
 
   describe(title, count) {
@@ -149,7 +152,7 @@ export class Pane {
 
   reveal(items) {
     if (!items.length || !this.scene || !this.camera) return;
-    this.glide(revealing(this.camera, boundsOf(this.scene, items), this.size), items);
+    this.glide(revealing(this.camera, boundsOf(this.scene, items), this.size));
   }
 
   glide(target) {
@@ -178,8 +181,9 @@ export class Pane {
     const item = itemAt(this.scene, ...place, 3 / this.camera.scale);
     const head = item < 0 && frameHeadAt(this.scene, ...place);
     if (item >= 0 && this.onBadge(item, place)) this.view.unfold(this, item);
-    else if (head && place[0] < head.x + 24) this.view.foldFrame(this, head);
-    else this.view.pick(this, item, event.shiftKey || event.ctrlKey || event.metaKey);
+    else if (head) {
+      if (place[0] < head.x + SIGN) this.view.foldFrame(this, head);
+    } else this.view.pick(this, item, event.shiftKey || event.ctrlKey || event.metaKey);
   }
 
   onBadge(index, [x, y]) {

@@ -16,20 +16,18 @@ const APART = 48; // between what is not connected
 // -> {x, y, width, height, lines, ranges, backward}: lines are six numbers for each link: down at x0 from y0 to y1,
 // over to x1 at y2, down to y3; ranges: [[first line, count], ...] for every edge.
 export function placeLevel(level) {
-  const pieces = findPieces(level).map((nodes) => placePiece(level, nodes));
+  const pieces = findPieces(level).map((piece) => placePiece(level, piece));
   const spots = shelve(pieces);
   const count = level.widths.length;
   const done = {
-    x: new Float64Array(count), y: new Float64Array(count), lines: [], ranges: new Array(level.edges.length),
-    backward: new Uint8Array(level.edges.length),
-    width: Math.max(0, ...pieces.map((piece, index) => spots[index].x + piece.width)),
-    height: Math.max(0, ...pieces.map((piece, index) => spots[index].y + piece.height)),
+    x: new Float64Array(count), y: new Float64Array(count), width: 0, height: 0, lines: [],
+    ranges: new Array(level.edges.length), backward: new Uint8Array(level.edges.length),
   };
   pieces.forEach((piece, index) => merge(done, piece, spots[index]));
   return done;
 }
 
-// The connected pieces, each a list of nodes; all that reaches the border of a frame is one.
+// The connected pieces, {nodes, edges}; all that reaches the border of a frame is one.
 function findPieces({ widths, pins, edges }) {
   const leader = Int32Array.from(widths.keys());
   const find = (node) => {
@@ -45,16 +43,15 @@ function findPieces({ widths, pins, edges }) {
   for (const { u, v } of edges) join(u, v);
   const pieces = new Map();
   for (let node = 0; node < widths.length; node++) {
-    const root = find(node);
-    if (!pieces.has(root)) pieces.set(root, []);
-    pieces.get(root).push(node);
+    if (find(node) === node) pieces.set(node, { nodes: [], edges: [] });
+    pieces.get(find(node)).nodes.push(node);
   }
+  edges.forEach(({ u }, edge) => pieces.get(find(u)).edges.push(edge));
   return [...pieces.values()];
 }
 
-function placePiece(level, nodes) {
+function placePiece(level, { nodes, edges: edgeIds }) {
   const local = new Map(nodes.map((node, index) => [node, index]));
-  const edgeIds = [...level.edges.keys()].filter((index) => local.has(level.edges[index].u));
   const edges = edgeIds.map((index) => {
     const edge = level.edges[index];
     return { ...edge, u: local.get(edge.u), v: local.get(edge.v) };
@@ -71,19 +68,17 @@ function placePiece(level, nodes) {
   const share = shareAbove(total, links);
   const y = Float64Array.from({ length: total }, (_, node) =>
     rows.top[layer[node]] + (rows.high[layer[node]] - heights[node]) * share[node]);
-  for (let node = 0; node < nodes.length; node++) {
-    if (pins[node] === TOP) y[node] -= PAD.top;
-    if (pins[node] === BOTTOM) y[node] += PAD.bottom;
-  }
-  const point = (node) => node >= nodes.length;
-  const lines = links.map(({ from, to, a, b }) => {
-    const [p, q] = [layer[from], layer[to]];
-    const start = point(from) ? rows.top[p] : y[from] + heights[from];
-    const end = point(to) ? rows.top[q] : y[to];
-    return [x[from] + a, start, rows.top[p] + rows.high[p], x[to] + b, rows.top[q] - (heights[to] ? HEAD : 0), end];
-  });
+  pins.forEach((pin, node) => (y[node] += { [TOP]: -PAD.top, [BOTTOM]: PAD.bottom }[pin] ?? 0));
+  const lines = links.map((link) => lineOf(link, { x, y, heights, isPoint, layer, rows }));
   const width = x.reduce((most, value, node) => Math.max(most, value + widths[node]), 0);
   return { nodes, edgeIds, x, y, lines, ranges, backward, width, height: rows.height };
+}
+
+function lineOf({ from, to, a, b }, { x, y, heights, isPoint, layer, rows }) {
+  const [p, q] = [layer[from], layer[to]];
+  const start = isPoint[from] ? rows.top[p] : y[from] + heights[from];
+  const end = isPoint[to] ? rows.top[q] : y[to];
+  return [x[from] + a, start, rows.top[p] + rows.high[p], x[to] + b, rows.top[q] - (heights[to] ? HEAD : 0), end];
 }
 
 // How much of the free height of its layer stands above a node: beside a tall frame it keeps to what it is linked to.
@@ -133,6 +128,8 @@ function shelve(pieces) {
 
 function merge(done, piece, spot) {
   const base = done.lines.length;
+  done.width = Math.max(done.width, spot.x + piece.width);
+  done.height = Math.max(done.height, spot.y + piece.height);
   piece.nodes.forEach((node, index) => {
     done.x[node] = piece.x[index] + spot.x;
     done.y[node] = piece.y[index] + spot.y;

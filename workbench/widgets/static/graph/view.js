@@ -16,7 +16,7 @@ const SIDES = ["before", "after"];
 const NOUNS = { before: ["node", "nodes"], after: ["layer", "layers"] };
 const other = (name) => (name === "before" ? "after" : "before");
 
-class View {
+export class View {
   // model: get(name), set(name, value), save_changes(), on(event, callback), off(event, callback) for the traits
   // picture, selected, color_by, search and height. alone: in a page of its own.
   constructor(model, root, { alone }) {
@@ -24,7 +24,7 @@ class View {
     root.classList.add("wbg");
     root.classList.toggle("wbg-alone", alone);
     root.dataset.lmSuppressShortcuts = "true";
-    root.graph = this;
+    root.graph = this; // for tests and scripts
     root.append(element("style", {}, STYLE));
     this.worker = new LayoutWorker();
     this.toolbar = new Toolbar({
@@ -290,22 +290,4 @@ class View {
       save(`${name}.html`, toPage(picture.title, state), "text/html");
     }
   }
-}
-
-// For anywidget.
-export function render({ model, el }) {
-  const view = new View(model, el, { alone: false });
-  return () => view.dispose();
-}
-
-// For a page of its own: the state lives in the page. state: {picture, selected, color_by, search}
-export function open(body, state) {
-  const values = { selected: [], color_by: "", search: "", height: 0, ...state };
-  const get = (name) => values[name];
-  const set = (name, value) => (values[name] = value);
-  const model = { get, set, save_changes() {}, on() {}, off() {} };
-  const root = element("main");
-  body.style.margin = 0;
-  body.append(root);
-  return new View(model, root, { alone: true });
 }
