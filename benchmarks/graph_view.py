@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from workbench import load_model, this_machine, view
 from workbench.model import Model
 from workbench.picture import Arrow, Box, Pane, Picture
-from workbench.widgets.graph_page import save_page
+from workbench.picture.page import save_page
 
 SIZE = {"width": 1400, "height": 900}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

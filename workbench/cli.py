@@ -136,6 +136,7 @@ def _hybrid_verbs(command: Command) -> None:
         help="leave subgraphs of fewer operators native (default 3)",
     )  # fmt: skip
     _native_options(parts)
+    _page_option(parts)
     parts.add_argument(
         "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
         help="count bytes at these sizes, such as x:1x3x224x224; once for every input with open dimensions",
@@ -164,6 +165,10 @@ def _hybrid_verbs(command: Command) -> None:
     running.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
 
 
+def _page_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--html", metavar="FILE.html", help="draw it there, before and after, as a page by itself")
+
+
 def _native_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--disable-ops", action="append", default=[], metavar="NAME[,NAME...]",
@@ -185,6 +190,7 @@ def _fusion_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE", help="VERBOSE build log (default: the stored engine's)")
     parser.add_argument("--against", metavar="ENGINE|FILE", help="another engine of the same model: what changed")
     parser.add_argument("--story", action="store_true", help="every step of the build, as its log tells it")
+    _page_option(parser)
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:

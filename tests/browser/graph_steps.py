@@ -11,7 +11,7 @@ from jupyterlab_page import Lab, open_notebook, run_cell, write_notebook
 from playwright.sync_api import Locator, Page, expect
 
 from workbench.picture import Arrow, Box, Pane, Picture
-from workbench.widgets.graph_page import save_page
+from workbench.picture.page import save_page
 
 EMPTY = Pane("", (), ())
 

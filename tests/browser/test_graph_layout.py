@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from workbench.widgets.graph_page import program
+from workbench.picture.page import program
 
 pytestmark = pytest.mark.browser
 

@@ -29,7 +29,7 @@ from jupyterlab_page import Lab, run_cell, screenshot_path, set_theme, take_scre
 from playwright.sync_api import Browser, Page, expect
 
 from workbench.picture import Arrow, Box, Pane, Picture
-from workbench.widgets.graph_page import save_page
+from workbench.picture.page import save_page
 
 pytestmark = pytest.mark.browser
 KERNEL = "kernel /layer2/layer2.0 b"

@@ -11,10 +11,10 @@ from traitlets import TraitError
 
 from workbench.errors import ViewError
 from workbench.picture import Arrow, Box, Pane, Picture, picture_to_json
+from workbench.picture.page import page, program, save_page
 from workbench.widgets.graph import GraphView
-from workbench.widgets.graph_page import page, program, save_page
 
-FOLDER = Path(__file__).parents[2] / "workbench/widgets/static/graph"
+FOLDER = Path(__file__).parents[2] / "workbench/picture/graph"
 PICTURE = Picture(
     "a & b <c>",
     Pane("Before", (Box("Conv", "/a/Conv", ("a",)), Box("Relu", "</script><b>")), (Arrow(0, 1, "float32[1×8]"),)),

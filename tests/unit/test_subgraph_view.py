@@ -160,7 +160,7 @@ def test_samples_that_do_not_fit_the_profile_are_told(words: SubgraphState) -> N
     for work in (words.collect, words.build):
         work()
         assert words.wait(WAIT_S)
-    assert "tokens is 2x8 at the profile's opt, and 3x4 in the typical sample" in str(words.error)
+    assert "tokens is 2x8 at the profile's opt and 3x4 in the typical sample" in str(words.error)
 
 
 def test_asking_can_be_cancelled(dynamic: Model) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from workbench.errors import ConfigError
 from workbench.fusion import Change, Fate, Fusion, FusionDiff, Group, OpenedFusion, Pass, diff, open_fusion, story
 from workbench.layers import precision_name
+from workbench.picture.figures import fusion_picture
+from workbench.picture.page import save_page
 from workbench.terminal import table
 
 _WIDE, _MANY = 60, 10
@@ -24,6 +26,9 @@ def fusion(options: argparse.Namespace) -> tuple[Any, str]:
     data: dict[str, Any] = _fusion_to_json(opened.fusion) | {"title": opened.title, "notes": list(opened.notes)}
     lines = [opened.title, _groups_table(opened.fusion), *_unlisted(opened.fusion), *_fates_text(opened.fusion)]
     lines += [opened.fusion.summary, *(f"note: {note}" for note in opened.notes)]
+    if options.html:
+        data["html"] = str(save_page(fusion_picture(opened.fusion, opened.title), options.html))
+        lines.append(data["html"])
     if options.story:
         passes = _story(opened)
         data["story"] = [_pass_to_json(item) for item in passes]

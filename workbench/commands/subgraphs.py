@@ -11,6 +11,8 @@ from typing import Any
 from workbench.backends import default_backend, load
 from workbench.commands.common import read_model
 from workbench.model import Model, operator
+from workbench.picture.figures import partition_picture
+from workbench.picture.page import save_page
 from workbench.profiles import check_profile, default_profile, format_shapes, opt_shapes, parse_shapes
 from workbench.subgraphs import Part, Partition, divide, find_support, steps
 from workbench.tensor_shapes import TensorShape
@@ -31,7 +33,7 @@ def subgraphs(options: argparse.Namespace) -> tuple[Any, str]:
         support = support.at(shapes)
     partition = divide(support, options.min_subgraph_size)
     sizes = steps(support)
-    data = {
+    data: dict[str, Any] = {
         "model": str(model.path),
         "backend": backend,
         "min_subgraph_size": partition.min_subgraph_size,
@@ -43,6 +45,8 @@ def subgraphs(options: argparse.Namespace) -> tuple[Any, str]:
         "sizes": [{"min_subgraph_size": item.min_subgraph_size, **_costs(item)} for item in sizes],
         **_costs(partition),
     }
+    if options.html:
+        data["html"] = str(save_page(partition_picture(partition, support.tensors), options.html))
     texts = [
         _summary(partition),
         _parts_text(partition),
@@ -50,6 +54,7 @@ def subgraphs(options: argparse.Namespace) -> tuple[Any, str]:
         _sizes_text(sizes),
         _why_unknown(model, shapes) if any(part.border_bytes is None for part in partition.parts) else "",
         f"In Paddle-TRT: {_paddle(options.min_subgraph_size, disabled)}",
+        data.get("html", ""),
     ]
     return data, "\n\n".join(filter(None, texts))
 

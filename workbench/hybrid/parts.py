@@ -13,7 +13,7 @@ import numpy as np
 from workbench.accuracy import Difference, compare_outputs
 from workbench.building import build
 from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
-from workbench.hybrid.profiles import part_configs
+from workbench.hybrid.profiles import other_opt, part_configs
 from workbench.hybrid.session import HybridEngine, HybridSession, open_native
 from workbench.hybrid.shapes import CollectedShapes
 from workbench.model import operator
@@ -56,7 +56,7 @@ def build_parts(
             model = cut(partition.model, part)
             built.append(build(model, wish, part.backend, store=store, reuse=reuse, listener=hear, cancel=cancel))
         except BuildError as error:
-            raise _failed(partition, part, error) from error
+            raise _failed(partition, part, error, other_opt(config, shapes) if shapes else "") from error
         except ShapeError as error:
             raise ShapeError(f"subgraph {part.id}: {error}") from error
     listener(Progress(PHASE, len(wanted), len(wanted)))
@@ -74,7 +74,8 @@ def _within(phase: str, listener: Listener) -> Listener:
     return hear
 
 
-def _failed(partition: Partition, part: Part, error: BuildError) -> BuildError:
+def _failed(partition: Partition, part: Part, error: BuildError, hint: str) -> BuildError:
+    """hint: what may be the matter with the sizes, or ''."""
     names = set(part.nodes)
     operators = {node.name: operator(node) for node in partition.model.nodes if node.name in names}
     node = error.node or _named_in(error.reason, operators)
@@ -83,7 +84,7 @@ def _failed(partition: Partition, part: Part, error: BuildError) -> BuildError:
     return BuildError(
         f"subgraph {part.id} ({count_of(len(part.nodes), 'operator')}): {error.reason}",
         node=node,
-        remedy=f"{error.remedy} {native}" if error.remedy else native,
+        remedy=" ".join(text for text in (hint or error.remedy, native) if text),
         log_tail=error.log_tail,
     )
 

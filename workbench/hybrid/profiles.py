@@ -82,8 +82,8 @@ def other_opt(config: BuildConfig, collected: CollectedShapes) -> str:
         if typical != item.opt:
             sizes = ["x".join(map(str, shape)) for shape in (item.opt, typical)]
             return (
-                f"Input {name} is {sizes[0]} at the profile's opt and {sizes[1]} in the typical sample: collect with more "
-                "samples of the profile's opt, or leave the profile out, and all sizes come from the samples."
+                f"Input {name} is {sizes[0]} at the profile's opt and {sizes[1]} in the typical sample: collect with "
+                "more samples of the profile's opt, or leave the profile out, and all sizes come from the samples."
             )
     return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 ENGINE, NATIVE, VARIABLE = "engine", "native", "variable"
@@ -42,9 +42,12 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Pane:
+    """noun: what its boxes are called that are no variables, such as 'node' or 'layer'."""
+
     title: str
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
+    noun: str = "node"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Picture:
     colors: tuple[str, ...] = ("fusion",)
 
 
+_FIELDS = tuple(item.name for item in fields(Box))
+
+
 def picture_to_json(picture: Picture) -> dict[str, Any]:
     """Fields that say nothing are left out: 10,000 boxes travel to the browser at once."""
     return {
@@ -76,8 +82,12 @@ def picture_to_json(picture: Picture) -> dict[str, Any]:
 def _pane(pane: Pane) -> dict[str, Any]:
     return {
         "title": pane.title,
-        "boxes": [
-            {name: value for name, value in asdict(box).items() if value not in ("", None, ())} for box in pane.boxes
-        ],
+        "noun": pane.noun,
+        "boxes": [_box(box) for box in pane.boxes],
         "arrows": [[arrow.source, arrow.target, arrow.label] for arrow in pane.arrows],
     }
+
+
+def _box(box: Box) -> dict[str, Any]:
+    values = ((name, getattr(box, name)) for name in _FIELDS)
+    return {name: value for name, value in values if value not in ("", None, ())}

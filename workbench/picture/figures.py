@@ -40,7 +40,7 @@ def fusion_picture(fusion: Fusion, title: str) -> Picture:
     shapes = {item.name: _layer_tensor(item) for group in groups for item in _tensors(group)}
     layers = [_layer_item(group, shapes) for group in groups]
     variables = _variables(layers, constants, shapes)
-    after = _pane("Engine", [*variables[0], *layers, *variables[1]], shapes)
+    after = replace(_pane("Engine", [*variables[0], *layers, *variables[1]], shapes), noun="layer")
     if not fusion.nodes:
         return Picture(title, Pane("", (), ()), after, (), _fusion_colors(groups))
     by_layer = {group.layer.name: group for group in groups}
@@ -80,7 +80,7 @@ def partition_picture(partition: Partition, shapes: Mapping[str, TensorShape] | 
     borders = {item.name for part in partition.engines for item in (*part.inputs, *part.outputs)}
     borders -= {spec.name for spec in (*partition.model.inputs, *partition.model.outputs)}
     converted = _through_variables([*inputs, *_converted(partition, nodes), *outputs], borders, known)
-    after = _pane("Converted network", converted, known, weights)
+    after = replace(_pane("Converted network", converted, known, weights), noun="part")
     pairs = [(name, part.id if part.is_engine else name) for part in partition.parts for name in part.nodes]
     title = f"{partition.model.name} · min_subgraph_size {partition.min_subgraph_size}"
     return Picture(title, before, after, _links(before, after, pairs), ("side", "part"))

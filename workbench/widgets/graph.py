@@ -6,7 +6,7 @@ import anywidget
 from traitlets import Dict, Instance, Int, List, Unicode
 
 from workbench.picture import Picture, picture_to_json
-from workbench.widgets.graph_page import program
+from workbench.picture.page import program
 
 
 class GraphView(anywidget.AnyWidget):

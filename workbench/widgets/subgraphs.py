@@ -31,7 +31,8 @@ class SubgraphView(widgets.VBox):
 
     model: a Model or a path. backend: whose parser is asked, the default back end if not given. profile: the sizes
     to build for; a proposal if not given. samples: feeds by input name, to collect shapes from and to run the first;
-    random ones in the profile's sizes if not given; without a profile all sizes come from them. `state` holds everything and can be used without the view.
+    without a profile all sizes come from them, without samples random ones in the profile's sizes are made. `state`
+    holds everything and can be used without the view.
     """
 
     def __init__(

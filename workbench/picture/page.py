@@ -12,7 +12,7 @@ from typing import Any
 from workbench.errors import ViewError
 from workbench.picture import Picture, picture_to_json
 
-_FOLDER = Path(__file__).parent / "static" / "graph"
+_FOLDER = Path(__file__).parent / "graph"
 _IMPORT = re.compile(r'^import (\{.*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 

@@ -7,7 +7,7 @@ import { layoutRequest, makeScene, nameItems } from "./scene.js";
 
 const MOST_SHARES = 8;
 
-// tools: {noun, family: of the font, tints: every way of colouring, worker}. old: the side that this one replaces.
+// tools: {family: of the font, tints: every way of colouring, worker}. old: the side that this one replaces.
 export function prepareSide(pane, old, tools) {
   const text = JSON.stringify(pane);
   if (old?.text === text) return old;
@@ -16,10 +16,10 @@ export function prepareSide(pane, old, tools) {
   return layOutSide({ pane, text, tree, folded }, old, tools);
 }
 
-export async function layOutSide({ pane, text, tree, folded }, old, { noun, family, tints, worker }) {
+export async function layOutSide({ pane, text, tree, folded }, old, { family, tints, worker }) {
   const visible = visibleGraph(pane, tree, folded);
   const tags = (boxes) => tints.map((tint) => tint.tagOf(boxes));
-  const frames = nameItems(pane, tree, visible, { noun, family, tags });
+  const frames = nameItems(pane, tree, visible, { noun: `${pane.noun}s`, family, tags });
   const request = layoutRequest(visible, frames);
   const key = JSON.stringify(request);
   const layout = old?.key === key ? old.layout : await worker.layOut(request);

@@ -13,7 +13,6 @@ import { Tooltip, describe, spoken } from "./tooltip.js";
 import { LayoutWorker } from "./worker.js";
 
 const SIDES = ["before", "after"];
-const NOUNS = { before: ["node", "nodes"], after: ["layer", "layers"] };
 const other = (name) => (name === "before" ? "after" : "before");
 
 export class View {
@@ -90,7 +89,7 @@ export class View {
   async take(picture) {
     const tints = Object.fromEntries([this.shown.by, ...picture.colors].map((by) => [by, coloring(picture, by)]));
     const token = (this.token = {});
-    const prepare = (name) => prepareSide(picture[name], this.sides?.[name], this.tools(name, tints));
+    const prepare = (name) => prepareSide(picture[name], this.sides?.[name], this.tools(tints));
     const fresh = await Promise.all(SIDES.map(prepare));
     if (token !== this.token) return; // another picture came in the meantime
     const old = this.sides;
@@ -105,8 +104,8 @@ export class View {
     this.find();
   }
 
-  tools(name, tints) {
-    return { noun: NOUNS[name][1], family: this.theme.font, tints: Object.values(tints), worker: this.worker };
+  tools(tints) {
+    return { family: this.theme.font, tints: Object.values(tints), worker: this.worker };
   }
 
   // anchor: what shall stay at its place; without, what is in the middle.
@@ -114,7 +113,7 @@ export class View {
     const { pane, scene } = this.sides[name];
     const shown = this.panes[name];
     const [total, drawn] = [pane.boxes.length, scene.items.length];
-    const count = numbered(total, ...NOUNS[name]);
+    const count = numbered(pane.boxes.filter((box) => box.side !== "variable").length, pane.noun, `${pane.noun}s`);
     shown.element.hidden = !total;
     shown.describe(pane.title, drawn < total ? `${count} in ${drawn.toLocaleString("en")} boxes` : count);
     this.root.dataset[name === "before" ? "boxesBefore" : "boxesAfter"] = drawn;
@@ -224,7 +223,7 @@ export class View {
   async refold(name, folded, anchor) {
     const old = this.sides[name];
     const token = (old.token = {});
-    const side = await layOutSide({ ...old, folded }, old, this.tools(name, this.tints));
+    const side = await layOutSide({ ...old, folded }, old, this.tools(this.tints));
     if (this.sides[name].token !== token) return; // folded otherwise, or another picture, in the meantime
     this.sides[name] = side;
     paintSide(side, this.tints[this.shown.by], this.theme);
