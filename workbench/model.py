@@ -225,6 +225,19 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
             yield from graphs(inner)
 
 
+def reads(node: NodeProto) -> Iterator[str]:
+    """The tensors that a node reads, with those that its bodies (of If, Loop and Scan) take from around them."""
+    yield from filter(None, node.input)
+    for body in subgraphs(node):
+        inner = tuple(graphs(body))
+        made = {value.name for graph in inner for value in (*graph.input, *graph.initializer)}
+        made |= {tensor.values.name for graph in inner for tensor in graph.sparse_initializer}
+        made |= {name for graph in inner for item in graph.node for name in item.output}
+        named = (name for graph in inner for item in graph.node for name in item.input)
+        shown = (value.name for graph in inner for value in graph.output)
+        yield from (name for name in (*named, *shown) if name and name not in made)
+
+
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Initializers and the tensors in attributes, through all subgraphs."""
     for item in graphs(graph):

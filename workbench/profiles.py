@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from workbench.errors import ShapeError
-from workbench.types import Dim, OptimizationProfile, Shape, ShapeRange, TensorSpec
+from workbench.types import BOUNDS, Dim, OptimizationProfile, Shape, ShapeRange, TensorSpec
 
-BOUNDS = ("min", "opt", "max")
 LARGEST = 2**31 - 1
 
 

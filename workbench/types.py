@@ -160,7 +160,7 @@ def format_size(size: int) -> str:
     return f"{size:,} bytes"
 
 
-_BOUNDS = ("min", "opt", "max")
+BOUNDS = ("min", "opt", "max")
 
 
 def count_of(number: int, word: str) -> str:
@@ -172,14 +172,14 @@ def profile_to_json(profile: OptimizationProfile) -> dict[str, dict[str, list[in
     data: dict[str, dict[str, list[int]]] = {}
     for ranges, suffix in ((profile.ranges, ""), (profile.values, "_values")):
         for name, item in ranges.items():
-            data.setdefault(name, {}).update((bound + suffix, list(getattr(item, bound))) for bound in _BOUNDS)
+            data.setdefault(name, {}).update((bound + suffix, list(getattr(item, bound))) for bound in BOUNDS)
     return dict(sorted(data.items()))
 
 
 def profile_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> OptimizationProfile:
     ranges, values = (
         {
-            name: ShapeRange(*(tuple(item[bound + suffix]) for bound in _BOUNDS))
+            name: ShapeRange(*(tuple(item[bound + suffix]) for bound in BOUNDS))
             for name, item in data.items()
             if "min" + suffix in item
         }

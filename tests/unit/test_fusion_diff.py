@@ -4,7 +4,7 @@ from collections import Counter
 
 from helpers_fusion import layer, layers, node, resnet
 
-from workbench.fusion import link
+from workbench.fusion import Fusion, link
 from workbench.fusion.difference import diff
 
 NODES = [node("conv", "Conv", ["x", "w"], ["c"], ["w"]), node("relu", "Relu", ["c"], ["r"]),
@@ -84,3 +84,18 @@ def test_engines_of_different_models_are_told() -> None:
     other = [node("tanh", "Tanh", ["x"], ["y"])]
     found = diff(link([layer("k", "exp")], NODES), link([layer("t", "tanh")], other))
     assert found.summary == "kernels: 1 before, 1 after; they have no node in common, so they are of different models."
+
+
+def test_engines_of_models_that_name_their_nodes_alike_are_not_compared() -> None:
+    """'Conv_0' is in half of all models; the operators tell."""
+
+    def fused(*operators: str) -> Fusion:
+        nodes = [node(f"node_{i}", kind, [f"t{i}"], [f"t{i + 1}"]) for i, kind in enumerate(operators)]
+        return link([layer("all", *(item.name for item in nodes))], nodes)
+
+    found = diff(fused("Conv", "Relu", "Conv", "Add"), fused("Gemm", "Relu", "Softmax", "Mul"))
+    assert found.summary == (
+        "kernels: 1 before, 1 after; only 1 of 4 and 4 nodes have the same name and operator in both, so they are "
+        "hardly of one model."
+    )
+    assert not diff(fused("Conv", "Relu"), fused("Conv", "Relu", "Add")).other_model

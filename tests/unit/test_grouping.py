@@ -153,9 +153,10 @@ def test_engines_that_only_a_small_one_kept_apart_become_one() -> None:
     taken = [node not in (4, 6) for node in range(10)]
     engines = {
         smallest: [group.nodes for group in group_nodes(sources, taken, smallest) if group.is_engine]
-        for smallest in (2, 3)
+        for smallest in (2, 3, 6, 7)
     }
-    assert engines == {2: [(1, 2, 3), (0, 5), (7, 8, 9)], 3: [(1, 2, 3, 7, 8, 9)]}
+    joined = [(1, 2, 3, 7, 8, 9)]
+    assert engines == {2: [(1, 2, 3), (0, 5), (7, 8, 9)], 3: joined, 6: joined, 7: []}
 
 
 def test_a_native_part_need_not_be_connected() -> None:

@@ -17,7 +17,16 @@ from models import OCR_CLS, parse
 
 from workbench import BuildConfig, EngineStore, Model, load_model, parse_shapes
 from workbench.backends import available
-from workbench.errors import BackendError, BuildError, Cancelled, ConfigError, FeedError, ShapeError, ShapesNotSet
+from workbench.errors import (
+    BackendError,
+    BuildError,
+    Cancelled,
+    ConfigError,
+    FeedError,
+    RunError,
+    ShapeError,
+    ShapesNotSet,
+)
 from workbench.hybrid import build_parts, fragmentation, run_hybrid
 from workbench.hybrid.parts import PHASE
 from workbench.hybrid.profiles import part_configs
@@ -445,3 +454,17 @@ def test_fragmentation_has_a_row_for_every_partition(tmp_path: Path, home: Path)
     assert [row.border_bytes for row in rows] == [128, 128, 0]
     assert [item.reused for item in rows[1].hybrid.built] == [True, True]
     assert list(home.glob("engines/*"))
+
+
+def test_what_nobody_takes_is_told_before_an_engine_is_built(tmp_path: Path, home: Path) -> None:
+    graph = "(float[n,4] x) => (float[n,4] y, float[n,4] b) { a = Relu(x) [odd] b = foreign.Odd(a) y = Tanh(a) }"
+    model = network(tmp_path, graph)
+    with pytest.raises(RunError, match="native_0 stays native, and ONNX Runtime does not take it either"):
+        build_parts(partition(model, "rtx", 1), BuildConfig(profiles=(parse_shapes(["x:1x4,2x4,4x4"]),)))
+    assert not EngineStore().engines()
+
+
+def test_no_runs_cannot_be_timed(tmp_path: Path) -> None:
+    hybrid = build_parts(partition(network(tmp_path, "(float[2] x) => (float[2] y) { y = Relu(x) }"), "onnxruntime", 1))
+    with pytest.raises(ConfigError, match="0 runs cannot be timed"):
+        run_hybrid(hybrid, {"x": floats(2)}, iterations=0)

@@ -60,9 +60,9 @@ def test_nothing_is_known_before_the_parser_has_answered(dynamic: Model) -> None
 
 def test_the_slider_divides_anew_at_once(asked: SubgraphState) -> None:
     assert engines(asked) == 8
-    asked.min_subgraph_size = asked.largest
+    asked.min_subgraph_size = asked.last_size - 1
     assert engines(asked) == 1
-    asked.min_subgraph_size = asked.largest + 1
+    asked.min_subgraph_size = asked.last_size
     assert engines(asked) == 0
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from models import FASHION_CNN, FOREIGN, LIGHT, OCR_CLS, OCR_DET, parse, save
+from models import FASHION_CNN, FOREIGN, LIGHT, OCR_CLS, OCR_DET, parse, save, save_external
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from workbench.errors import Cancelled, ConfigError, ShapeError
+from workbench.errors import Cancelled, ConfigError, ModelError, ShapeError
 from workbench.model import Model, load_model
 from workbench.reference import Reference, random_feeds
 from workbench.subgraphs import NodeSupport, Partition, cut, divide, find_support, partition, steps
@@ -375,3 +375,19 @@ def test_a_chain_that_ends_in_what_no_engine_gives_is_left_native_in_one_go(load
     assert [len(part.nodes) for part in found.parts] == [1, 42]
     told = [event for event in events if isinstance(event, Progress) and event.phase == "Asking which nodes it takes"]
     assert len(told) < 10
+
+
+def test_sizes_that_do_not_fit_the_inputs_are_refused(load: Load) -> None:
+    support = find_support(load("(float[n,4] x) => (float[n,4] y) { y = Relu(x) }"), "onnxruntime")
+    assert divide(support.at({"x": (3, 4)}), 1).parts[0].border_bytes == 96
+    for wrong in ({"x": (3,)}, {"z": (3, 4)}):
+        with pytest.raises(ShapeError, match="the inputs are x: float32"):
+            support.at(wrong)
+
+
+def test_weights_that_are_gone_are_told_before_anything_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(64))
+    model = load_model(save_external(tmp_path / "model.onnx"))
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelError, match="are gone"):
+        find_support(model, "onnxruntime")

@@ -37,6 +37,10 @@ def read_config(options: argparse.Namespace) -> BuildConfig:
     )
 
 
+def read_disabled(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for text in options.disable_ops for name in text.split(",") if name.strip()]
+
+
 def build_shown(
     model: Model, config: BuildConfig, backend: str | None, *, reuse: bool = True, verbose: bool = False
 ) -> building.Built:

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.accuracy import difference_to_json
 from workbench.backends import default_backend
-from workbench.commands.common import read_arrays, read_config, read_model
+from workbench.commands.common import read_arrays, read_config, read_disabled, read_model
 from workbench.errors import ShapeError
 from workbench.hybrid import (
     CollectedShapes,
@@ -77,8 +77,9 @@ def hybrid(options: argparse.Namespace) -> tuple[Any, str]:
     collected = load_shapes(options.collected, model) if options.collected else None
     feeds = read_arrays(options.feeds) if options.feeds else _usual_feeds(model, config, collected)
     backend, printer = options.backend or default_backend(), Printer(options.verbose)
-    disabled = [name for text in options.disable_ops for name in text.split(",") if name]
-    support = find_support(model, backend, disable_ops=disabled, release=options.release, listener=printer)
+    support = find_support(
+        model, backend, disable_ops=read_disabled(options), release=options.release, listener=printer
+    )
     partitions = [divide(support, size) for size in options.min_subgraph_size]
     runs = fragmentation(partitions, feeds, config, shapes=collected, iterations=options.iterations, listener=printer)
     note = next((run.note for run in runs if run.note), "")
@@ -104,17 +105,17 @@ def _usual_feeds(model: Model, config: BuildConfig, collected: CollectedShapes |
 
 
 def _split_to_json(run: HybridRun) -> dict[str, Any]:
-    built = dict(zip(run.hybrid.partition.engines, run.hybrid.built, strict=True))
+    built = run.hybrid.by_part
     return {
         "min_subgraph_size": run.hybrid.partition.min_subgraph_size,
         "parts": [
             {
                 "id": part.id, "backend": part.backend, "nodes": list(part.nodes),
                 "median_ms": float(np.median(run.part_times_ms[part.id])), "stand_in": part.id in run.stand_ins,
-                "key": built[part].engine.key if part in built else None,
-                "reused": built[part].reused if part in built else None,
-                "build_s": built[part].engine.build_s if part in built else None,
-                "layers": built[part].engine.layers if part in built else None,
+                "key": built[part.id].engine.key if part.id in built else None,
+                "reused": built[part.id].reused if part.id in built else None,
+                "build_s": built[part.id].engine.build_s if part.id in built else None,
+                "layers": built[part.id].engine.layers if part.id in built else None,
             }
             for part in run.hybrid.partition.parts
         ],
@@ -131,14 +132,14 @@ def _split_to_json(run: HybridRun) -> dict[str, Any]:
 
 def _parts_text(run: HybridRun) -> str:
     rows = [("part", "nodes", "runs as", "engine", "median ms")]
-    built = dict(zip(run.hybrid.partition.engines, run.hybrid.built, strict=True))
+    built = run.hybrid.by_part
     for part in run.hybrid.partition.parts:
         runs_as = part.backend if part.is_engine else "ONNX Runtime"
         if part.id in run.stand_ins:
             runs_as = f"ONNX Runtime, not {part.backend}"
         engine = "-"
-        if part in built:
-            item = built[part]
+        if part.id in built:
+            item = built[part.id]
             how = "reused" if item.reused else f"built in {item.engine.build_s:.1f} s"
             engine = f"{item.engine.key[:8]} {item.engine.precision} {how}, {count_of(item.engine.layers, 'layer')}"
         median = f"{np.median(run.part_times_ms[part.id]):.3f}"
@@ -153,7 +154,7 @@ def _splits_text(runs: tuple[HybridRun, ...]) -> str:
         partition = run.hybrid.partition
         engines, parts = len(partition.engines), len(partition.parts)
         counts = (str(partition.min_subgraph_size), str(engines), str(parts - engines), str(partition.border_tensors))
-        times = (f"{run.border_bytes / 1e3:,.1f}", f"{run.median_ms:.3f}", f"{run.alone_median_ms:.3f}")
+        times = (f"{run.border_bytes / 1024:,.1f}", f"{run.median_ms:.3f}", f"{run.alone_median_ms:.3f}")
         apart = (
             max((getattr(item, kind) for item in run.differences), default=0.0) for kind in ("max_abs", "relative")
         )

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from workbench.backends import default_backend, load
-from workbench.commands.common import read_model
+from workbench.commands.common import read_disabled, read_model
 from workbench.model import Model, operator
 from workbench.picture.figures import partition_picture
 from workbench.picture.page import save_page
 from workbench.profiles import check_profile, default_profile, format_shapes, opt_shapes, parse_shapes
-from workbench.subgraphs import Part, Partition, divide, find_support, steps
+from workbench.subgraphs import Part, Partition, divide, find_support, step_words, steps
 from workbench.tensor_shapes import TensorShape
 from workbench.terminal import Printer, table
 from workbench.types import OptimizationProfile, Refusal, Shape, ShapeRange, count_of
@@ -26,7 +25,7 @@ _MOST_KINDS = 3
 def subgraphs(options: argparse.Namespace) -> tuple[Any, str]:
     model = read_model(options)
     backend = options.backend or default_backend()
-    disabled = [name for text in options.disable_ops for name in text.split(",") if name]
+    disabled = read_disabled(options)
     shapes = _shapes(model, options.shapes)
     support = find_support(model, backend, disable_ops=disabled, release=options.release, listener=Printer(False))
     if shapes:
@@ -150,10 +149,7 @@ def _refusals_text(refusals: Sequence[Refusal]) -> str:
 
 def _sizes_text(sizes: Sequence[Partition]) -> str:
     rows = [("min_subgraph_size", "engines", "tensors between parts", "bytes in a run")]
-    ends = [item.min_subgraph_size - 1 for item in sizes[1:]]
-    for item, end in zip_longest(sizes, ends):
-        start = item.min_subgraph_size
-        span = f"{start} or more" if end is None else str(start) if end == start else f"{start} to {end}"
+    for item, span in zip(sizes, step_words(sizes), strict=True):
         rows.append((span, str(len(item.engines)), str(item.border_tensors), _bytes(item.border_bytes)))
     return table(rows)
 

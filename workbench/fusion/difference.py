@@ -70,11 +70,22 @@ class FusionDiff:
         return tuple(part for part in self.parts if part.is_change)
 
     @property
+    def other_model(self) -> str:
+        """Why the two are hardly engines of one model, or ''; many models call their nodes alike."""
+        if not any(part.before and part.after for part in self.parts):
+            return "they have no node in common, so they are of different models"
+        one, other = ({(node.name, node.op_type) for node in side.nodes} for side in (self.before, self.after))
+        if one and other and 2 * len(one & other) < min(len(one), len(other)):
+            share = f"{len(one & other)} of {len(one)} and {len(other)} nodes have the same name and operator"
+            return f"only {share} in both, so they are hardly of one model"
+        return ""
+
+    @property
     def summary(self) -> str:
         """One sentence: kernels, what is grouped or computed in another way, layers that came and went, time."""
         kernels = f"kernels: {len(self.before.kernels)} before, {len(self.after.kernels)} after"
-        if not any(part.before and part.after for part in self.parts):
-            return f"{kernels}; they have no node in common, so they are of different models."
+        if self.other_model:
+            return f"{kernels}; {self.other_model}."
         told = [f"{len(self.parts) - len(self.changes)} of {len(self.parts)} groups of nodes are unchanged"]
         regrouped = sum(part.regrouped for part in self.parts)
         told += [f"{regrouped} fused in another way"] if regrouped else []

@@ -6,9 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnx import NodeProto
-
-from workbench.model import Model, graphs, operator, subgraphs
+from workbench.model import Model, operator, reads
 
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _SIZES = {"Shape", "Size"}
@@ -44,23 +42,13 @@ def nodes_of(model: Model) -> tuple[Node, ...]:
         Node(
             name=node.name,
             op_type=operator(node),
-            inputs=(inputs := (*node.input, *_captured(node))),
+            inputs=(inputs := (*node.input, *(name for name in dict.fromkeys(reads(node)) if name not in node.input))),
             outputs=tuple(node.output),
             weights=tuple(name for name in inputs if name in weights),
             results=tuple(name for name in node.output if name in results),
         )
         for node in model.nodes
     )
-
-
-def _captured(node: NodeProto) -> tuple[str, ...]:
-    """Tensors of the outer graph that the bodies of an If, Loop or Scan read."""
-    bodies = [graph for body in subgraphs(node) for graph in graphs(body)]
-    made = {name for graph in bodies for inner in graph.node for name in inner.output}
-    made |= {item.name for graph in bodies for item in (*graph.input, *graph.initializer)}
-    read = (name for graph in bodies for inner in graph.node for name in inner.input)
-    ends = (item.name for graph in bodies for item in graph.output)
-    return tuple(dict.fromkeys(name for name in (*read, *ends) if name and name not in made))
 
 
 class NodeGraph:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.engine import Engine, read_layers, read_log
+from workbench.engine import RECORD, Engine, read_layers, read_log
 from workbench.errors import ConfigError, ModelError, ViewError
 from workbench.fusion.inspector import is_profile, load_json, parse_inspection, parse_layer_times
 from workbench.fusion.linking import Fusion, link
@@ -58,6 +58,8 @@ def open_fusion(
         return _open_file(path, model, profile, log)
     if path.suffix in (".json", ".log", ".txt"):
         raise ViewError(f"{path}: there is no such file.")
+    if path.is_dir() and not (path / RECORD).is_file():
+        raise ViewError(f"{path}: a folder that holds no engine; name an engine's key, its folder, or a file.")
     store = EngineStore()
     # Nothing of the plan is run, so it does not matter who built it.
     engine = store.load(path, trust=True) if path.is_dir() else store.by_prefix(str(source))

@@ -12,7 +12,7 @@ import numpy as np
 
 from workbench.accuracy import Difference, compare_outputs
 from workbench.building import build
-from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
+from workbench.errors import BuildError, Cancelled, ConfigError, RunError, ShapeError
 from workbench.hybrid.profiles import other_opt, part_configs
 from workbench.hybrid.session import HybridEngine, HybridSession, open_native
 from workbench.hybrid.shapes import CollectedShapes
@@ -48,6 +48,7 @@ def build_parts(
     if shapes is not None:
         shapes.check(partition.model)
     wanted = part_configs(partition, config, shapes)
+    _check_native(partition)
     built = []
     for number, (part, wish) in enumerate(wanted):
         listener(Progress(PHASE, number, len(wanted)))
@@ -61,6 +62,17 @@ def build_parts(
             raise ShapeError(f"subgraph {part.id}: {error}") from error
     listener(Progress(PHASE, len(wanted), len(wanted)))
     return HybridEngine(partition, config, tuple(built))
+
+
+def _check_native(partition: Partition) -> None:
+    """Before minutes go into engines: ONNX Runtime must take what they leave."""
+    for part in partition.parts:
+        if part.outputs and not part.is_engine:
+            try:
+                open_native(cut(partition.model, part))
+            except RunError as error:
+                why = f"{part.id} stays native, and ONNX Runtime does not take it either: {error.reason.rstrip('.')}"
+                raise RunError(f"{why}; export the model without that operator", node=error.node) from error
 
 
 def _within(phase: str, listener: Listener) -> Listener:
@@ -136,6 +148,8 @@ def run_hybrid(
     cancel: threading.Event | None = None,
 ) -> HybridRun:
     """Compare and time; two runs of each before the clock starts. Raises as HybridSession.run does, and Cancelled."""
+    if iterations < 1:
+        raise ConfigError(f"{iterations} runs cannot be timed; take 1 or more.")
     alone, alone_times, rows = open_native(hybrid.partition.model), [], []
     with HybridSession(hybrid) as session:
         outputs = session.run(feeds)

@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from workbench.model import Model, graphs, subgraphs
+from workbench.model import Model, graphs, reads, subgraphs
 from workbench.reference import Reference
-from workbench.subgraphs.cutting import reads
 from workbench.subgraphs.tensor_types import find_types, type_proto
 from workbench.tensor_shapes import TensorShape
 from workbench.types import Feeds, Shape

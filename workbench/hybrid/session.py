@@ -33,6 +33,11 @@ class HybridEngine:
     config: BuildConfig
     built: tuple[Built, ...]
 
+    @property
+    def by_part(self) -> dict[str, Built]:
+        """Part's id -> its engine."""
+        return dict(zip((part.id for part in self.partition.engines), self.built, strict=True))
+
     def __str__(self) -> str:
         reused = sum(item.reused for item in self.built)
         native = len(self.partition.parts) - len(self.built)
@@ -77,12 +82,11 @@ class HybridSession:
 
     def _open(self, hybrid: HybridEngine, threads: int | None, opened: ExitStack) -> Iterator[_Step]:
         partition = hybrid.partition
-        engines = {part.id: item.engine for part, item in zip(partition.engines, hybrid.built, strict=True)}
         for part, done_with in zip(partition.parts, no_longer_needed(partition), strict=True):
             if not part.outputs:
                 yield _Step(part, _nothing, done_with)
             elif part.is_engine and part.id not in self.stand_ins:
-                session = open_engine(engines[part.id], threads=threads, in_turns=True)
+                session = open_engine(hybrid.by_part[part.id].engine, threads=threads, in_turns=True)
                 yield _Step(part, opened.enter_context(session).run, done_with)
             else:
                 yield _Step(part, open_native(cut(partition.model, part), threads).run, done_with)

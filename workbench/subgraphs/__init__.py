@@ -14,7 +14,19 @@ from workbench.subgraphs.dividing import (
     divide,
     find_support,
     partition,
+    step_words,
     steps,
 )
 
-__all__ = ["NATIVE", "NodeSupport", "Part", "Partition", "cut", "divide", "find_support", "partition", "steps"]
+__all__ = [
+    "NATIVE",
+    "NodeSupport",
+    "Part",
+    "Partition",
+    "cut",
+    "divide",
+    "find_support",
+    "partition",
+    "step_words",
+    "steps",
+]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
-from workbench.model import Model, graphs, subgraphs
+from workbench.model import Model, graphs, reads
 from workbench.subgraphs.tensor_types import type_proto
 from workbench.tensor_shapes import TensorShape
 
@@ -118,19 +118,6 @@ class Cutter:
                 seen.add(key)
                 yield self._functions[key]
                 waiting += self._functions[key].node
-
-
-def reads(node: NodeProto) -> Iterator[str]:
-    """The tensors that a node reads, with those that its bodies (of If, Loop and Scan) take from around them."""
-    yield from filter(None, node.input)
-    for body in subgraphs(node):
-        inner = tuple(graphs(body))
-        made = {value.name for graph in inner for value in (*graph.input, *graph.initializer)}
-        made |= {tensor.values.name for graph in inner for tensor in graph.sparse_initializer}
-        made |= {name for graph in inner for item in graph.node for name in item.output}
-        named = (name for graph in inner for item in graph.node for name in item.input)
-        shown = (value.name for graph in inner for value in graph.output)
-        yield from (name for name in (*named, *shown) if name and name not in made)
 
 
 def _all_nodes(graph: GraphProto) -> list[NodeProto]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workbench import backends
 from workbench.build_process import run_child
-from workbench.errors import BackendError, ConfigError
+from workbench.errors import BackendError, ConfigError, ShapeError
 from workbench.model import Model, operator
 from workbench.subgraphs.cutting import Cutter
 from workbench.subgraphs.grouping import Group, group_nodes
@@ -55,8 +55,8 @@ class Part:
 class Partition:
     """parts: every node in exactly one of them, in an order in which they can run; Constant nodes in none, as each
     part that reads one gets a copy, like a weight. refusals: the nodes that the back end does not take, with reasons;
-    those of subgraphs below min_subgraph_size are native without being refused, and so are those that no output
-    depends on."""
+    those of subgraphs below min_subgraph_size are native without being refused, and so are those that no output depends
+    on, unless the model is taken as a whole."""
 
     model: Model
     backend: str
@@ -99,6 +99,11 @@ class NodeSupport:
 
     def at(self, shapes: Mapping[str, Shape]) -> NodeSupport:
         """The same with every tensor's shape for inputs of these shapes. Raises ShapeError where they do not fit."""
+        ranks = {spec.name: len(spec.shape) for spec in self.model.inputs}
+        for name, shape in shapes.items():
+            if ranks.get(name) != len(shape):
+                told = ", ".join(map(str, self.model.inputs))
+                raise ShapeError(f"{name} of shape {list(shape)} does not fit; the inputs are {told}.")
         return replace(self, tensors=find_types(self.model, shapes))
 
 
@@ -115,8 +120,9 @@ def find_support(
 
     disable_ops: operators or names of nodes that stay native whatever it says. release: refuse also what this release
     of TensorRT lacks. Raises BackendError when the back end cannot be used here, ConfigError, BuildError when its
-    process dies, Cancelled.
+    process dies, ModelError when external weights are gone, Cancelled.
     """
+    _ = model.stamps  # without its weights the parser would refuse what it takes
     here = backends.load(backend).support()
     if not here.can_build:
         raise BackendError(here.build_reason)
@@ -139,7 +145,7 @@ def divide(support: NodeSupport, min_subgraph_size: int = 3) -> Partition:
     cutter = support.cutter
     refused = {item.node for item in support.refusals}
     taken = [node.name not in refused for node in cutter.nodes]
-    if not refused and len(taken) >= min_subgraph_size:
+    if not refused and len(cutter.dead) < len(taken) >= min_subgraph_size:
         groups: tuple[Group, ...] = (Group(True, tuple(range(len(taken)))),)
     else:
         alive = [mine and index not in cutter.dead for index, mine in enumerate(taken)]
@@ -163,9 +169,18 @@ def _part(support: NodeSupport, group: Group, number: int) -> Part:
 def steps(support: NodeSupport) -> tuple[Partition, ...]:
     """What every min_subgraph_size leaves: at 1, and at each larger one from which on something changes, down to no
     engine."""
-    found = divide(support, 1)
-    sizes = sorted({len(part.nodes) for part in found.engines})
-    return (found, *(divide(support, size + 1) for size in sizes))
+    found = [divide(support, 1)]
+    while found[-1].engines:
+        found.append(divide(support, min(len(part.nodes) for part in found[-1].engines) + 1))
+    return tuple(found)
+
+
+def step_words(found: Sequence[Partition]) -> list[str]:
+    """The sizes that each of `steps` stands for: '1 to 4', '5', '6 or more'."""
+    ends = [item.min_subgraph_size - 1 for item in found[1:]]
+    pairs = zip((item.min_subgraph_size for item in found), ends, strict=False)
+    last = [f"{found[-1].min_subgraph_size} or more"] if found else []
+    return [str(start) if start == end else f"{start} to {end}" for start, end in pairs] + last
 
 
 def partition(

@@ -33,7 +33,7 @@ def group_nodes(
     depths = _depths(sources, taken)
     quotient = _Quotient(sources, taken, depths, _joined_at_one_depth(sources, taken, depths))
     quotient.join_all()
-    if quotient.dissolve(smallest):
+    while quotient.dissolve(smallest):
         quotient.join_all()
     return tuple(quotient.groups(frozenset(late)))
 
@@ -154,8 +154,14 @@ class _Quotient:
             self.reads[group].discard(group)
 
     def dissolve(self, smallest: int) -> bool:
-        """Give the nodes of smaller groups back; whether there were any."""
-        small = {vertex for vertex in self.taken if len(self.members[vertex]) < smallest}
+        """Give the nodes of the smallest groups back, if they have fewer than `smallest`; whether there were any.
+
+        Not those of all smaller ones: some of them may be joined when the smallest no longer stand between them.
+        """
+        least = min((len(self.members[vertex]) for vertex in self.taken), default=smallest)
+        if least >= smallest:
+            return False
+        small = {vertex for vertex in self.taken if len(self.members[vertex]) == least}
         order: list[int] = []
         for vertex in self.order:
             if vertex in small:
@@ -166,7 +172,7 @@ class _Quotient:
                 order.append(vertex)
         self.taken -= small
         self._connect(order)
-        return bool(small)
+        return True
 
     def groups(self, late: Collection[int]) -> Iterator[Group]:
         """Level by level: engines, then native nodes. A node has as many native groups before it as its level says."""

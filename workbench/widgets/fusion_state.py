@@ -15,6 +15,7 @@ from workbench.fusion import FusionDiff, OpenedFusion, Pass, diff, open_fusion, 
 from workbench.model import Model
 from workbench.picture import Picture
 from workbench.picture.figures import fusion_picture
+from workbench.store import EngineStore
 
 Source = Built | Engine | str | Path
 """An engine, the start of its key, its folder, or a file that lists its layers."""
@@ -83,5 +84,7 @@ def _opened(source: Source, files: Files) -> tuple[str, OpenedFusion]:
     if isinstance(source, Built):
         source = source.engine
     if isinstance(source, Engine):
-        return source.key[:8], open_fusion(source.folder, files.model, files.profile, files.log)
+        is_found_by_key = source.folder.is_relative_to(EngineStore().folder)
+        name = source.key[:8] if is_found_by_key else str(source.folder)
+        return name, open_fusion(source.folder, files.model, files.profile, files.log)
     return str(source), open_fusion(source, files.model, files.profile, files.log)

@@ -9,7 +9,7 @@ from statistics import median
 from workbench.hybrid import HybridRun
 from workbench.model import Model
 from workbench.profiles import format_shapes
-from workbench.subgraphs import Part, Partition
+from workbench.subgraphs import Part, Partition, step_words
 from workbench.tensor_shapes import TensorShape
 from workbench.types import OptimizationProfile, count_of
 from workbench.widgets.render import fact_row, html_table
@@ -54,10 +54,9 @@ def step_table(steps: Sequence[Partition], size: int) -> str:
     if len(steps) < 2:
         return ""
     rows = []
-    for partition, following in zip(steps, (*steps[1:], None), strict=True):
-        start, end = partition.min_subgraph_size, following.min_subgraph_size - 1 if following else None
-        here = start <= size and (end is None or size <= end)
-        sizes = f"{start} or more" if end is None else str(start) if end == start else f"{start} to {end}"
+    now = max((item.min_subgraph_size for item in steps if item.min_subgraph_size <= size), default=0)
+    for partition, sizes in zip(steps, step_words(steps), strict=True):
+        here = partition.min_subgraph_size == now
         cells = [sizes, str(len(partition.engines)), str(partition.border_tensors), bytes_text(partition.border_bytes)]
         rows.append([f"<b>{cell}</b>" if here else cell for cell in map(escape, cells)])
     heads = ["min_subgraph_size", "engines", "border tensors", "across borders"]
@@ -109,10 +108,9 @@ def outcome_card(run: HybridRun) -> str:
         ("all parts, median", f"{run.median_ms:,.3f} ms"),
         ("ONNX Runtime alone, median", f"{run.alone_median_ms:,.3f} ms"),
     ]
-    engines = dict(zip((part.id for part in partition.engines), built, strict=True))
     rows = []
     for part in partition.parts[:_MOST_ROWS]:
-        made = engines.get(part.id)
+        made = run.hybrid.by_part.get(part.id)
         how = f"{'reused' if made.reused else 'built'} · {count_of(made.engine.layers, 'layer')}" if made else "native"
         rows.append([escape(part.id), f"{len(part.nodes):,}", how, f"{median(run.part_times_ms[part.id]):,.3f} ms"])
     table = html_table(["part", "operators", "engine", "time"], rows, numbers=(1, 3))

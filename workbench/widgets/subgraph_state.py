@@ -72,9 +72,9 @@ class SubgraphState(WorkState):
         return tuple(word.strip() for word in self.disabled.split(",") if word.strip())
 
     @property
-    def largest(self) -> int:
-        """The number of operators in the largest subgraph there could be."""
-        return self.steps[-1].min_subgraph_size - 1 if self.steps else 1
+    def last_size(self) -> int:
+        """The smallest min_subgraph_size that leaves no engine."""
+        return self.steps[-1].min_subgraph_size if self.steps else 1
 
     @property
     def picture(self) -> Picture | None:

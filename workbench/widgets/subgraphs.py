@@ -118,7 +118,7 @@ class _Slider:
         self._show()
 
     def _stretch(self) -> None:
-        self.size.max = max(self.state.largest + 1, self.state.min_subgraph_size, 3)
+        self.size.max = max(self.state.last_size, self.state.min_subgraph_size, 3)
 
     def _show(self) -> None:
         self.size.disabled = self.state.busy or self.state.support is None
