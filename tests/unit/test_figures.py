@@ -105,6 +105,7 @@ def parts(tmp_path: Path) -> Path:
     return save(tmp_path / "parts.onnx", graph)
 
 
+@pytest.mark.rtx
 def test_engines_are_one_block_each_and_native_nodes_stay(parts: Path) -> None:
     picture = partition_picture(partition(load_model(parts), "rtx", 2))
     assert names(picture.before) == ["x", "a", "b", "odd", "d", "e", "y"]
@@ -118,12 +119,14 @@ def test_engines_are_one_block_each_and_native_nodes_stay(parts: Path) -> None:
     assert {box.name for box in picture.after.boxes if box.side == VARIABLE} == {"x", "a", "b", "s", "y"}
 
 
+@pytest.mark.rtx
 def test_a_tensor_and_a_node_of_one_name_are_not_mixed_up(parts: Path) -> None:
     picture = partition_picture(partition(load_model(parts), "rtx", 3))  # nothing is left for an engine
     linked = {(picture.before.boxes[left].kind, picture.after.boxes[right].kind) for left, right in picture.links}
     assert linked == {("", ""), ("variable", "variable")}
 
 
+@pytest.mark.rtx
 def test_what_says_nothing_is_not_sent(parts: Path) -> None:
     data = picture_to_json(partition_picture(partition(load_model(parts), "rtx", 2)))
     assert all("time_ms" not in box and "" not in box.values() for box in data["before"]["boxes"])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers_building import BOTH
 from helpers_fusion import RECORDED, resnet
 from models import FASHION_CNN
 
@@ -16,6 +17,7 @@ from workbench.building import Built
 from workbench.cli import main
 from workbench.errors import UnknownEngine, ViewError
 from workbench.widgets import render_fusion
+from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.fusion import FusionView
 from workbench.widgets.fusion_state import Files, FusionState
 
@@ -32,12 +34,14 @@ def built(home: Path) -> Built:
     return build(load_model(FASHION_CNN), BuildConfig(), "rtx")
 
 
+@pytest.mark.rtx
 def test_a_built_engine_is_drawn_with_all_its_nodes(built: Built) -> None:
     state = FusionState(built, Files())
     assert len([box for box in state.picture.before.boxes if box.kind != "variable"]) == 26
     assert state.opened.fusion.unmatched == () and state.source == built.engine.key[:8]
 
 
+@pytest.mark.rtx
 def test_an_engine_of_an_edited_model_is_linked_when_the_model_is_given(home: Path) -> None:
     model = edit(load_model(FASHION_CNN), "batch=2")
     built = build(model, BuildConfig(), "rtx")
@@ -101,6 +105,7 @@ def test_the_code_opens_the_same(recorded: FusionState, capsys: pytest.CaptureFi
     assert "65 nodes -> 23 kernels" in capsys.readouterr().out
 
 
+@pytest.mark.rtx
 def test_the_view_reads_as_two_sentences(built: Built) -> None:
     assert repr(FusionView(built)).splitlines()[1].startswith("26 nodes -> ")
 
@@ -110,3 +115,17 @@ def test_what_is_no_engine_is_refused() -> None:
         FusionView("0123abcd")
     with pytest.raises(ViewError, match="there is no such file"):
         FusionView("nowhere.json")
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_engine_builder_opens_what_it_has_built(backend: str) -> None:
+    builder = EngineBuilder(FASHION_CNN)
+    builder.state.backend = backend
+    builder.state.start()
+    assert builder.state.wait(120) and builder.state.built is not None
+    result = builder._result
+    result.fusion_button.click()
+    (view,) = result.fusion.children
+    assert isinstance(view, FusionView) and view.state.opened.fusion.unmatched == ()
+    builder.state.start()
+    assert builder.state.wait(120) and result.fusion.children == ()  # it is another engine's now

@@ -21,6 +21,7 @@ from workbench.widgets.subgraph_state import SubgraphState
 from workbench.widgets.subgraphs import SubgraphView
 from workbench.widgets.work_state import CANCELLED, DONE, FAILED
 
+pytestmark = pytest.mark.rtx
 WAIT_S = 120
 
 

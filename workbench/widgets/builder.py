@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 
 from workbench.engine import read_layers
+from workbench.errors import WorkbenchError
 from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.types import OptimizationProfile
@@ -14,6 +16,7 @@ from workbench.widgets import render
 from workbench.widgets.browser import CopyButton, Manners
 from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
 from workbench.widgets.form_state import FORM
+from workbench.widgets.fusion import FusionView
 from workbench.widgets.parts import CodeFold, Fold, button, row
 from workbench.widgets.progress import ProgressView
 from workbench.widgets.state import BUILDING, TIMING, BuilderState
@@ -86,12 +89,14 @@ class _Result:
         self.card, self.measurement = widgets.HTML(), widgets.HTML()
         self.time_button = button("Time it", state.time_it)
         self.copy_code, self.copy_path = CopyButton(label="Copy the code"), CopyButton(label="Copy the path")
-        self.steps = widgets.HBox([self.time_button, self.copy_code, self.copy_path])
+        self.fusion_button, self.fusion = button("See the fusion", self._show_fusion), widgets.VBox()
+        self.steps = widgets.HBox([self.time_button, self.fusion_button, self.copy_code, self.copy_path])
         self.steps.add_class("wb-actions")
         self.table = widgets.HTML()
         self.layers = Fold("Layers", self.table)
         self.layers.on_toggle(self._show_layers)
-        self.box = widgets.VBox([self.card, self.steps, self.layers, self.measurement])
+        self.box = widgets.VBox([self.card, self.steps, self.layers, self.measurement, self.fusion])
+        state.observe(lambda change: self._forget_fusion(), "built")
         state.observe(lambda change: self._show(), ["built", "error", "status", "measurement", *FORM])
         self._show()
 
@@ -115,6 +120,18 @@ class _Result:
             here = f"The {built_on} engine cannot run on this machine. This is the same model with"
             note = f"{here} {state.measured_on.split()[0]}; it says nothing about a GPU's speed." if elsewhere else ""
             self.measurement.value = render.measurement_card(state.measurement, state.measured_on, note)
+
+    def _show_fusion(self) -> None:
+        if self.state.built is None:
+            return
+        try:
+            view: Any = FusionView(self.state.built, model=self.state.model)
+        except WorkbenchError as error:
+            view = widgets.HTML(render.error_card(error))
+        self.fusion.children = (view,)
+
+    def _forget_fusion(self) -> None:
+        self.fusion.children = ()
 
     def _show_layers(self) -> None:
         """Read only while open: a large network has thousands."""

@@ -26,13 +26,15 @@ const VALUE = {
 const ORDER = { kind: KINDS, precision: PRECISIONS, side: Object.keys(SIDES) };
 
 // -> {colorOf(box): "#rrggbb" or null, strengthOf(boxes): 0 to 1 or null, tagOf(boxes): text,
-//     legend: [{label, color, count, side}], most: ms or 0, plain: how many boxes say nothing}
+//     legend: [{label, color, count, side}], most: ms or 0, plain: how many boxes say nothing}; counts are
+//     those of the network before, where it is known
 export function coloring(picture, by) {
   const boxes = [...picture.before.boxes, ...picture.after.boxes];
-  return by === "time" ? byTime(boxes) : byValue(boxes, by);
+  const counted = picture.before.boxes.length ? picture.before.boxes : boxes;
+  return by === "time" ? byTime(boxes, counted) : byValue(boxes, counted, by);
 }
 
-function byTime(boxes) {
+function byTime(boxes, counted) {
   const timed = boxes.filter((box) => box.time_ms !== undefined);
   const most = timed.reduce((top, box) => Math.max(top, box.time_ms), 0);
   return {
@@ -41,7 +43,7 @@ function byTime(boxes) {
     strengthOf: (some) => heat(totalTime(some) / most),
     tagOf: (some) => (some.some((box) => box.time_ms !== undefined) ? milliseconds(totalTime(some)) : ""),
     legend: [],
-    plain: boxes.length - timed.length,
+    plain: counted.filter((box) => box.time_ms === undefined).length,
   };
 }
 
@@ -58,14 +60,11 @@ export function milliseconds(value) {
   return `${(1000 * value).toFixed(value >= 0.01 ? 0 : 1)} µs`;
 }
 
-function byValue(boxes, by) {
-  const counts = new Map();
-  let plain = 0;
-  for (const box of boxes) {
-    const value = VALUE[by](box);
-    if (value === undefined) plain++;
-    else counts.set(value, (counts.get(value) ?? 0) + 1);
-  }
+function byValue(boxes, counted, by) {
+  const counts = new Map(boxes.map((box) => [VALUE[by](box), 0]));
+  for (const box of counted) counts.set(VALUE[by](box), counts.get(VALUE[by](box)) + 1);
+  const plain = counts.get(undefined) ?? 0;
+  counts.delete(undefined);
   const known = ORDER[by] ?? [];
   const rank = (value) => (known.includes(value) ? known.indexOf(value) : known.length);
   const values = [...counts.keys()];
