@@ -17,12 +17,22 @@ NEEDS_TORCH = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    "name", ["00_welcome", pytest.param("01_export", marks=NEEDS_TORCH), "02_input_shapes", "03_build_and_reuse"]
+    "name",
+    [
+        "00_welcome",
+        pytest.param("01_export", marks=NEEDS_TORCH),
+        "02_input_shapes",
+        "03_build_and_reuse",
+        "04_subgraph_fusion",
+    ],
 )
 def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:
     open_notebook(page, lab, f"notebooks/{name}.ipynb")
     run_all(page)
     assert cell_errors(page) == []
-    for part in range(12):  # JupyterLab draws only what is in sight
+    panel = page.locator(".jp-WindowedPanel-outer")
+    panel.evaluate("panel => panel.scrollTo(0, 0)")
+    for part in range(16):  # JupyterLab draws only what is in sight
+        page.wait_for_timeout(200)
         page.screenshot(path=screenshot_path("test_notebook_runs", name, part))
-        page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollBy(0, 850)")
+        panel.evaluate("panel => panel.scrollBy(0, 850)")

@@ -41,6 +41,11 @@ class Group:
     words: str = ""
     time_ms: float | None = None
 
+    @property
+    def label(self) -> str:
+        """A few words for people: what it fuses, or the kernel's own kind, or why it is there."""
+        return self.words or (self.layer.kind if self.kind in KERNELS else self.kind)
+
 
 @dataclass(frozen=True)
 class Fate:

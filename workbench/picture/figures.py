@@ -164,7 +164,7 @@ def _layer_item(group: Group, shapes: Mapping[str, str]) -> _Item:
     facts += [("in", f"{item.name}  {shapes[item.name]}") for item in layer.inputs]
     facts += [("out", f"{item.name}  {shapes[item.name]}") for item in layer.outputs]
     box = Box(
-        group.words or layer.kind,
+        group.label,
         layer.name,
         group=layer.name if group.nodes else None,
         kind=group.kind,

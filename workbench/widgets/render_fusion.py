@@ -47,7 +47,7 @@ def group_table(found: Fusion) -> str:
 
 def _group_row(group: Group, timed: bool) -> list[str]:
     time = "" if group.time_ms is None else f"{group.time_ms:,.4f} ms"
-    does = escape(group.words or group.layer.kind)
+    does = escape(group.label)
     nodes = "<br>".join(map(escape, group.nodes))
     row = [does, escape(group.kind), escape(group.layer.precision), f"<code>{escape(group.layer.name)}</code>"]
     return [*row, *([time] if timed else []), nodes]
