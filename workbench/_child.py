@@ -14,8 +14,10 @@ from typing import Any
 import onnx
 
 from workbench import backends
-from workbench.engine import write_layers
+from workbench.engine import NODES, write_layers
 from workbench.errors import WorkbenchError
+from workbench.fusion.files import write_nodes
+from workbench.fusion.nodes import nodes_of
 from workbench.layers import covered_nodes
 from workbench.model import Model
 from workbench.process import event_to_json
@@ -81,6 +83,7 @@ def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
         layers, nodes = build_described(maker, request, config, folder, listener)
     else:
         layers = backend.build(model, config, folder / "out", listener)
+        write_nodes(folder / "out" / NODES, nodes_of(model))
         nodes = tuple(node.name for node in model.nodes)
     write_layers(folder / "out", layers)
     covered = covered_nodes(layers) & set(nodes)

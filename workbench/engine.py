@@ -20,7 +20,7 @@ from workbench.errors import StoreError, UntrustedEngine
 from workbench.layers import LayerInfo, layers_from_json, layers_to_json
 from workbench.types import BuildConfig, LogLine, config_from_json
 
-RECORD, LAYERS, LOG = "engine.json", "layers.json", "build.log.gz"
+RECORD, LAYERS, NODES, LOG = "engine.json", "layers.json", "nodes.json.gz", "build.log.gz"
 
 
 @dataclass(frozen=True)

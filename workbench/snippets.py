@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.model import Model
@@ -65,32 +65,71 @@ def inspect_line(model: Model, profile: OptimizationProfile) -> str:
     return shlex.join(words)
 
 
-def subgraph_code(
-    model: Model, backend: str, min_subgraph_size: int, disable_ops: Sequence[str], profile: OptimizationProfile
-) -> dict[str, str]:
-    """The same subgraphs in Python, for a shell and for Paddle-TRT, by title."""
-    words = ["workbench", "subgraphs", _shown(model.path), "--backend", backend]
-    for change in model.edits:
-        words += ["--dim", change]
-    words += ["--min-subgraph-size", str(min_subgraph_size)]
-    if disable_ops:
-        words += ["--disable-ops", ",".join(disable_ops)]
-    disabled = f", disable_ops={list(disable_ops)!r}" if disable_ops else ""
-    config = f"wb.BuildConfig(profiles=(wb.parse_shapes({format_shapes(profile)!r}),))" if profile.ranges else ""
-    lines = [
-        "import workbench as wb",
-        "",
-        *_load_lines(model),
-        f"parts = wb.partition(model, {backend!r}, min_subgraph_size={min_subgraph_size}{disabled})",
-        f"hybrid = wb.build_parts(parts{f', {config}' if config else ''})",
-        "session = wb.HybridSession(hybrid)",
-    ]
-    paddle = paddle_code(model, BuildConfig(profiles=(profile,) if profile.ranges else ()))
-    paddle = paddle.replace("min_subgraph_size=3,", f"min_subgraph_size={min_subgraph_size},")
-    if disable_ops:
-        excluded = f"config.exp_disable_tensorrt_ops({list(disable_ops)!r})"
-        paddle = paddle.replace("predictor =", f"{excluded}  # Paddle's names of operators\npredictor =")
-    return {"Python": "\n".join(lines), "Command line": shlex.join(words), "Paddle-TRT": paddle}
+@dataclass(frozen=True)
+class SubgraphWish:
+    """How a model is to be cut and built. is_collected: sizes come from samples where they do not follow."""
+
+    backend: str
+    min_subgraph_size: int
+    disable_ops: tuple[str, ...]
+    profile: OptimizationProfile
+    is_collected: bool
+
+
+def subgraph_code(model: Model, wish: SubgraphWish, *, own_samples: bool = False) -> dict[str, str]:
+    """The same subgraphs in Python, for a shell and for Paddle-TRT, by title. own_samples: they are the user's."""
+    return {
+        "Python": "\n".join(_subgraph_python(model, wish, own_samples)),
+        "Command line": "\n".join(_subgraph_shell(model, wish, own_samples)),
+        "Paddle-TRT": _subgraph_paddle(model, wish),
+    }
+
+
+def _subgraph_python(model: Model, wish: SubgraphWish, own_samples: bool) -> list[str]:
+    disabled = f", disable_ops={list(wish.disable_ops)!r}" if wish.disable_ops else ""
+    lines = ["import workbench as wb", "", *_load_lines(model)]
+    arguments = ["parts"]
+    if wish.profile.ranges:
+        lines.append(f"profile = wb.parse_shapes({format_shapes(wish.profile)!r})")
+        arguments.append("wb.BuildConfig(profiles=(profile,))")
+    lines.append(f"parts = wb.partition(model, {wish.backend!r}, {wish.min_subgraph_size}{disabled})")
+    if wish.is_collected:
+        if own_samples:
+            lines.append("samples = [...]  # yours: arrays by input name")
+        else:
+            lines.insert(1, "from workbench.hybrid import usual_samples")
+            lines.append("samples = usual_samples(model, profile)  # random ones; real ones are better")
+        lines.append("shapes = wb.collect_shapes(model, samples)")
+        arguments.append("shapes=shapes")
+    return [*lines, f"hybrid = wb.build_parts({', '.join(arguments)})", "session = wb.HybridSession(hybrid)"]
+
+
+def _subgraph_shell(model: Model, wish: SubgraphWish, own_samples: bool) -> list[str]:
+    dims = [word for change in model.edits for word in ("--dim", change)]
+    cut = ["--backend", wish.backend, "--min-subgraph-size", str(wish.min_subgraph_size)]
+    cut += ["--disable-ops", ",".join(wish.disable_ops)] if wish.disable_ops else []
+    shapes = [f"--shapes={text}" for text in format_shapes(wish.profile)]
+    path, lines = _shown(model.path), []
+    lines.append(shlex.join(["workbench", "subgraphs", path, *dims, *cut]))
+    collected = []
+    if wish.is_collected:
+        samples = ["--feeds", "samples.npz"] if own_samples or not shapes else shapes
+        lines.append(shlex.join(["workbench", "shapes", path, *dims, *samples, "-o", "sizes.json"]))
+        collected = ["--collected", "sizes.json"]
+    lines.append(shlex.join(["workbench", "hybrid", path, *dims, *cut, *shapes, *collected]))
+    return lines
+
+
+def _subgraph_paddle(model: Model, wish: SubgraphWish) -> str:
+    text = paddle_code(model, BuildConfig(profiles=(wish.profile,) if wish.profile.ranges else ()))
+    text = text.replace("min_subgraph_size=3,", f"min_subgraph_size={wish.min_subgraph_size},")
+    lines = []
+    if wish.disable_ops:
+        lines.append(f"config.exp_disable_tensorrt_ops({list(wish.disable_ops)!r})  # Paddle's names of operators")
+    if wish.is_collected:
+        lines.append("config.collect_shape_range_info('shapes.pbtxt')  # run samples once, then in its place:")
+        lines.append("# config.enable_tuned_tensorrt_dynamic_shape('shapes.pbtxt', True)")
+    return text.replace("predictor =", "\n".join([*lines, "predictor ="]))
 
 
 _TRTEXEC_FLAGS = {

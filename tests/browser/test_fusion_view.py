@@ -123,7 +123,7 @@ def test_unknown_sizes_have_two_ways_out(page: Page, lab: Lab, request: pytest.F
     expect(number_of(widget, "engines")).to_have_text("1")
     button(widget, "Build and run").click()
     expect(widget.get_by_text("some trt inputs dynamic shape info not set")).to_be_visible(timeout=60_000)
-    expect(button(widget, "Raise min_subgraph_size to 52")).to_be_visible()
+    expect(button(widget, "Raise min_subgraph_size to 52: leaves 0 engines")).to_be_visible()
     take_screenshots(page, widget, request.node.name, "unknown")
 
     widget.locator(".wb-error + *, .wb-actions").get_by_role("button", name="Collect shapes").last.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from workbench.types import Feeds
 def quantized(folder: Path, source: Path, nodes: tuple[str, ...] = ()) -> Model:
     """Dynamically: DynamicQuantizeLinear, ConvInteger, MatMulInteger. nodes: all that can be, if none is named."""
     path = folder / f"{source.stem}_quantized.onnx"
-    quantize_dynamic(source, path, weight_type=QuantType.QUInt8, nodes_to_quantize=list(nodes))
+    copy = shutil.copy(source, folder)  # ONNX Runtime writes a file beside it
+    quantize_dynamic(copy, path, weight_type=QuantType.QUInt8, nodes_to_quantize=list(nodes))
     return load_model(path)
 
 

@@ -12,8 +12,11 @@ from test_cli import Run, run
 
 from workbench.building import build
 from workbench.errors import ConfigError, UnknownEngine, ViewError
+from workbench.export.example_models import small_cnn, small_cnn_weights
+from workbench.export.network import build_network
 from workbench.fusion.opening import open_fusion
 from workbench.model import Model, load_model
+from workbench.profiles import parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig
 
@@ -55,12 +58,12 @@ def test_an_engine_explorers_file_is_opened_with_its_model_and_its_times(explore
     opened = open_fusion(explorer)
     (group,) = opened.fusion.groups
     assert (group.nodes, group.time_ms) == (("/stem/conv/Conv", "/stem/relu/Relu"), 1.0)
-    assert (opened.model and opened.model.path.name, len(opened.fusion.fates), opened.notes) == ("net.onnx", 26, ())
+    assert (len(opened.fusion.fates), opened.notes) == (26, ())
 
 
 def test_a_layer_file_without_its_model_says_what_is_missing() -> None:
     opened = open_fusion(FP16)
-    assert (opened.model, opened.fusion.fates, opened.log) == (None, (), ())
+    assert (opened.fusion.fates, opened.log) == ((), ())
     assert "name it with --model" in opened.notes[0]
 
 
@@ -86,7 +89,7 @@ def test_a_stored_engine_is_opened_by_its_key_and_by_its_folder() -> None:
     engine = build(load_model(FASHION_CNN), BuildConfig(), "rtx").engine
     opened = open_fusion(engine.key[:12])
     assert opened.title == f"fashion_cnn in fp32, rtx {engine.release}"
-    assert (opened.engine, opened.notes, opened.model is not None) == (engine, (), True)
+    assert (opened.engine, opened.notes) == (engine, ())
     assert opened.fusion.counts == {"kernel": 25, "removed": 1}
     assert open_fusion(engine.folder).fusion == opened.fusion
     assert EngineStore().engines() == (engine,)
@@ -106,17 +109,23 @@ def test_onnx_runtimes_engine_is_opened_as_well(fashion_cnn: Model) -> None:
     assert open_fusion(engine.key).fusion.coverage == 1.0
 
 
-def test_a_model_that_changed_since_is_not_linked_but_named(model: Model) -> None:
+def test_an_engine_keeps_the_nodes_that_it_was_built_from(model: Model) -> None:
+    """Whatever becomes of the model's file; a part of a model never had one."""
     engine = build(model, BuildConfig(), "onnxruntime").engine
-    original = model.path.read_bytes()
+    before = open_fusion(engine.key)
     shutil.copy(FASHION_CNN, model.path)
-    opened = open_fusion(engine.key)
-    assert (opened.model, opened.fusion.fates) == (None, ())
-    assert "has changed, or dimensions were edited first" in opened.notes[0]
+    assert open_fusion(engine.key).fusion == before.fusion
     model.path.unlink()
-    assert "is gone or can no longer be read" in open_fusion(engine.key).notes[0]
-    (model.path.parent / "again.onnx").write_bytes(original)
-    assert open_fusion(engine.key, model=model.path.parent / "again.onnx").fusion.coverage == 1.0
+    opened = open_fusion(engine.key)
+    assert (opened.fusion, opened.notes) == (before.fusion, ()) and opened.fusion.coverage == 1.0
+
+
+@pytest.mark.rtx
+def test_an_engine_that_was_described_layer_by_layer_has_no_nodes() -> None:
+    batches = BuildConfig(profiles=(parse_shapes(["image:1x1x28x28,2x1x28x28,4x1x28x28"]),))
+    engine = build_network("small", small_cnn, small_cnn_weights(), config=batches, backend="rtx").engine
+    opened = open_fusion(engine.key)
+    assert opened.fusion.fates == () and "no ONNX nodes were kept" in opened.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -468,3 +468,14 @@ def test_no_runs_cannot_be_timed(tmp_path: Path) -> None:
     hybrid = build_parts(partition(network(tmp_path, "(float[2] x) => (float[2] y) { y = Relu(x) }"), "onnxruntime", 1))
     with pytest.raises(ConfigError, match="0 runs cannot be timed"):
         run_hybrid(hybrid, {"x": floats(2)}, iterations=0)
+
+
+def test_sizes_beyond_those_an_engine_was_built_for_are_refused_by_its_stand_in_too(tmp_path: Path) -> None:
+    """As the engine itself would; otherwise a machine without a GPU would show what no GPU does."""
+    model = network(tmp_path, UNIQUE)
+    few, many = ({"x": np.tile(values, (1, 1)).astype(np.float32)} for values in (np.ones(4), np.arange(4)))
+    hybrid = build_parts(partition(model, "rtx"), shapes=collect_shapes(model, [few]))
+    with HybridSession(hybrid) as session:
+        session.run(few)
+        with pytest.raises(FeedError, match=r"was built for other sizes: .* is 4, and the engine takes 1 to 1"):
+            session.run(many)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +128,9 @@ def test_unknown_sizes_are_an_error_with_two_ways_out(words: SubgraphState) -> N
     words.build()
     assert words.wait(WAIT_S) and isinstance(words.error, ShapesNotSet)
     skip_at = words.error.skip_at
+    assert words.engines_left(skip_at) == 0
     words.skip()
-    assert words.min_subgraph_size == skip_at and engines(words) == 0
+    assert words.min_subgraph_size == skip_at and engines(words) == 0 and words.error is None
     words.build()
     assert words.wait(WAIT_S) and words.status == DONE
 
@@ -173,9 +176,34 @@ def test_asking_can_be_cancelled(dynamic: Model) -> None:
 
 def test_the_command_line_gives_the_same_parts(asked: SubgraphState, capsys: pytest.CaptureFixture[str]) -> None:
     asked.min_subgraph_size = 6
-    words = shlex.split(asked.code()["Command line"])
-    assert main([*words[1:], "--json"]) == 0
+    first, second = asked.code()["Command line"].splitlines()
+    assert shlex.split(second)[:2] == ["workbench", "hybrid"]
+    assert main([*shlex.split(first)[1:], "--json"]) == 0
     assert capsys.readouterr().out.count('"trt_') == engines(asked)
+
+
+def test_the_code_runs_with_the_sizes_that_were_collected(words: SubgraphState, tmp_path: Path) -> None:
+    words.collect()
+    assert words.wait(WAIT_S)
+    subprocess.run([sys.executable, "-c", words.code()["Python"]], check=True, capture_output=True, text=True)
+    _, shapes, hybrid = words.code()["Command line"].splitlines()
+    for line in (shapes, hybrid):
+        assert main([word.replace("sizes.json", str(tmp_path / "sizes.json")) for word in shlex.split(line)[1:]]) == 0
+
+
+def test_engines_are_built_for_the_whole_profile(asked: SubgraphState) -> None:
+    """Only what is shown is counted at opt."""
+    asked.build()
+    assert asked.wait(WAIT_S) and asked.outcome is not None
+    for built in asked.outcome.hybrid.built:
+        (profile,) = built.engine.config.profiles
+        assert any(item.min[0] == 1 and item.max[0] == 4 for item in profile.ranges.values())
+
+
+def test_sizes_that_only_data_tell_are_counted_when_they_were_collected(words: SubgraphState) -> None:
+    assert words.partition is not None and words.partition.border_bytes is None
+    words.collect()
+    assert words.wait(WAIT_S) and words.partition.border_bytes is not None
 
 
 def test_paddle_s_call_carries_the_size_and_what_is_disabled(asked: SubgraphState) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from workbench.fusion.files import load_json
 from workbench.layers import LayerInfo, LayerTensor, metadata_nodes
 
 _DTYPE = re.compile(r"\b(?:B?Float\d*|Half|Double|FP\d+|BF16|U?Int\d+|Bool)\b", re.IGNORECASE)
@@ -64,14 +65,6 @@ def parse_layer_times(text: str) -> LayerTimes:
     rows = data[1:]
     names = _unique(_name(item) for item in rows)
     return LayerTimes(int(data[0]["count"]), {name: _time(item) for name, item in zip(names, rows, strict=True)})
-
-
-def load_json(text: str) -> Any:
-    """Raises ValueError. TensorRT 8.6 and 10 write separators into names that JSON forbids; they are let through."""
-    try:
-        return json.loads(text, strict=False)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"it is no JSON ({error})") from error
 
 
 def is_profile(data: Any) -> bool:

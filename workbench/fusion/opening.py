@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.engine import RECORD, Engine, read_layers, read_log
-from workbench.errors import ConfigError, ModelError, ViewError
-from workbench.fusion.inspector import is_profile, load_json, parse_inspection, parse_layer_times
+from workbench.engine import NODES, RECORD, Engine, read_layers, read_log
+from workbench.errors import ConfigError, ViewError
+from workbench.fusion.files import load_json, read_nodes, read_text
+from workbench.fusion.inspector import is_profile, parse_inspection, parse_layer_times
 from workbench.fusion.linking import Fusion, link
 from workbench.fusion.nodes import Node, nodes_of
 from workbench.fusion.story import read_build_log
@@ -28,13 +27,12 @@ _GRAPH, _PROFILE = ".graph.json", ".profile.json"
 @dataclass(frozen=True)
 class OpenedFusion:
     """title: what was opened, for a heading. log: of the build, empty where there is none. notes: what is missing or
-    does not fit, in sentences. model: None where it is not at hand. engine: where the store has it."""
+    does not fit, in sentences. engine: where the store has it."""
 
     title: str
     fusion: Fusion
     log: tuple[LogLine, ...] = ()
     notes: tuple[str, ...] = ()
-    model: Model | None = None
     engine: Engine | None = None
 
 
@@ -64,7 +62,7 @@ def open_fusion(
     # Nothing of the plan is run, so it does not matter who built it.
     engine = store.load(path, trust=True) if path.is_dir() else store.by_prefix(str(source))
     found, notes = (_network(model), []) if model else _network_of(engine)
-    lines = read_build_log(_read(Path(log))) if log else read_log(engine)
+    lines = read_build_log(read_text(log)) if log else read_log(engine)
     title = f"{engine.model_name} in {engine.precision}, {engine.backend} {engine.release}"
     return _opened(title, read_layers(engine), found, _times(profile), lines, notes, engine)
 
@@ -74,14 +72,14 @@ def _open_file(
 ) -> OpenedFusion:
     if path.suffix == ".onnx":
         raise ViewError(f"{path}: a model; build an engine of it and name its key: `workbench engines` lists them.")
-    text = _read(path)
+    text = read_text(path)
     notes: list[str] = []
     if _JSON.match(text):
         layers = _inspected(path, text, notes)
-        lines = read_build_log(_read(Path(log))) if log else ()
+        lines = read_build_log(read_text(log)) if log else ()
     else:
         layers = _listed(path, text)
-        lines = read_build_log(_read(Path(log)) if log else text)
+        lines = read_build_log(read_text(log) if log else text)
     beside = path.with_name(path.name.removesuffix(_GRAPH) + _PROFILE)
     if profile is None and path.name.endswith(_GRAPH) and beside.is_file():
         profile = beside
@@ -106,7 +104,7 @@ def _opened(
         raise ViewError(f"{title}: no layers were recorded; build the engine with detailed profiling verbosity.")
     fusion = link(layers, network.nodes if network else (), log=log, times_ms=times_ms)
     notes += _misfits(fusion, times_ms, network, "; the build added them" if engine else "")
-    return OpenedFusion(title, fusion, log, tuple(notes), network.model if network else None, engine)
+    return OpenedFusion(title, fusion, log, tuple(notes), engine)
 
 
 def _misfits(fusion: Fusion, times_ms: Mapping[str, float], network: _Network | None, origin: str) -> Iterator[str]:
@@ -130,53 +128,24 @@ def _misfits(fusion: Fusion, times_ms: Mapping[str, float], network: _Network | 
 
 @dataclass(frozen=True)
 class _Network:
-    """The nodes before the build; model: None where only a list of nodes was kept."""
+    """The nodes before the build, and where they are from."""
 
     name: str
     nodes: tuple[Node, ...]
-    model: Model | None
 
 
 def _network(given: str | Path | Model) -> _Network:
-    if not isinstance(given, Model) and Path(given).suffix == ".json":
-        return _Network(Path(given).name, read_nodes(Path(given)), None)
+    if not isinstance(given, Model) and Path(given).name.endswith((".json", ".json.gz")):
+        return _Network(Path(given).name, read_nodes(given))
     model = given if isinstance(given, Model) else load_model(given)
-    return _Network(model.path.name, nodes_of(model), model)
-
-
-def read_nodes(path: Path) -> tuple[Node, ...]:
-    """A model's nodes where the model itself was not kept: [{'name', 'op_type', 'inputs', 'outputs', 'weights'}, ...].
-
-    weights: the inputs that are initializers. What no node reads is an output. Raises ViewError.
-    """
-    try:
-        items = load_json(_read(path))
-        read = {name for item in items for name in item["inputs"]}
-        return tuple(
-            Node(
-                str(item["name"]),
-                str(item["op_type"]),
-                tuple(item["inputs"]),
-                tuple(item["outputs"]),
-                tuple(item.get("weights", ())),
-                tuple(name for name in item["outputs"] if name not in read),
-            )
-            for item in items
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ViewError(f"{path}: neither an ONNX file nor a list of nodes ({error}).") from error
+    return _Network(model.path.name, nodes_of(model))
 
 
 def _network_of(engine: Engine) -> tuple[_Network | None, list[str]]:
-    """The ONNX file an engine was built from, if it is still there and the same; else a note that says why not."""
-    try:
-        model = load_model(engine.model_path)
-        if model.sha256 == engine.recipe["model"]:
-            return _network(model), []
-        reason = "is not what the engine was built from: it has changed, or dimensions were edited first"
-    except ModelError:
-        reason = "is gone or can no longer be read"
-    return None, [f"{engine.model_path} {reason}; name an ONNX file with --model to see every node's fate."]
+    """The nodes that the engine was built from, as they were then; else a note that says what to do."""
+    if NODES in engine.files:
+        return _Network(Path(engine.model_path).name, read_nodes(engine.folder / NODES)), []
+    return None, ["no ONNX nodes were kept with this engine; name an ONNX file with --model to see every node's fate."]
 
 
 def _inspected(path: Path, text: str, notes: list[str]) -> tuple[LayerInfo, ...]:
@@ -210,7 +179,7 @@ def _times(profile: str | Path | None) -> Mapping[str, float]:
     if profile is None:
         return {}
     try:
-        return parse_layer_times(_read(Path(profile))).times_ms
+        return parse_layer_times(read_text(profile)).times_ms
     except ValueError as error:
         raise ViewError(f"{profile}: not a profile: {error}.") from error
 
@@ -221,13 +190,3 @@ def _models_beside(path: Path) -> Iterator[Path]:
     while "." in stem.strip("."):
         stem = stem.rpartition(".")[0]
         yield path.with_name(stem if stem.endswith(".onnx") else f"{stem}.onnx")
-
-
-def _read(path: Path) -> str:
-    try:
-        data = path.expanduser().read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", errors="replace")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ViewError(f"{path}: it is no whole gzip file ({error}).") from error
-    except OSError as error:
-        raise ViewError(f"{path}: cannot be read ({error.strerror}).") from error

@@ -17,12 +17,12 @@ from workbench.backends import check_feeds
 from workbench.backends.onnxruntime import THREADS_REST
 from workbench.building import Built
 from workbench.engine import open_engine
-from workbench.errors import BackendError
+from workbench.errors import BackendError, FeedError
 from workbench.machine import usable_cores
 from workbench.model import Model
 from workbench.reference import Reference
 from workbench.subgraphs import Part, Partition, cut
-from workbench.types import BuildConfig, Feeds, Support, count_of
+from workbench.types import BuildConfig, Feeds, OptimizationProfile, Support, count_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,16 @@ class _Step:
     part: Part
     run: Callable[[Feeds], Mapping[str, Any]]
     done_with: tuple[str, ...]
+    profiles: tuple[OptimizationProfile, ...] = ()
+
+    def check(self, inputs: Feeds) -> None:
+        """The sizes that the engine was built for hold where ONNX Runtime stands in for it, too. Raises FeedError."""
+        misfits = [_misfit(profile, inputs) for profile in self.profiles]
+        if misfits and all(misfits):
+            raise FeedError(
+                f"subgraph {self.part.id} was built for other sizes: {misfits[0]}. Build it again with a profile or "
+                "with collected samples that reach that far."
+            )
 
 
 class HybridSession:
@@ -89,7 +99,8 @@ class HybridSession:
                 session = open_engine(hybrid.by_part[part.id].engine, threads=threads, in_turns=True)
                 yield _Step(part, opened.enter_context(session).run, done_with)
             else:
-                yield _Step(part, open_native(cut(partition.model, part), threads).run, done_with)
+                profiles = hybrid.by_part[part.id].engine.config.profiles if part.is_engine else ()
+                yield _Step(part, open_native(cut(partition.model, part), threads).run, done_with, profiles)
 
     def run(self, feeds: Feeds) -> dict[str, Any]:
         """Raises FeedError where arrays do not fit, RunError or BackendError where a part fails on them."""
@@ -116,6 +127,7 @@ class HybridSession:
         times, moved = [], 0
         for step in self._steps:
             inputs = {tensor.name: values[tensor.name] for tensor in step.part.inputs}
+            step.check(inputs)
             start = time.perf_counter_ns()
             made = step.run(inputs)
             times.append((time.perf_counter_ns() - start) / 1e6)
@@ -133,6 +145,16 @@ class HybridSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.close()
+
+
+def _misfit(profile: OptimizationProfile, inputs: Feeds) -> str:
+    """The first input whose shape lies outside of the profile, in words; '' where all fit."""
+    for name, item in profile.ranges.items():
+        shape = np.shape(inputs[name])
+        if not all(low <= size <= high for low, size, high in zip(item.min, shape, item.max, strict=True)):
+            sizes = ["x".join(map(str, found)) for found in (shape, item.min, item.max)]
+            return f"{name} is {sizes[0]}, and the engine takes {sizes[1]} to {sizes[2]}"
+    return ""
 
 
 def _nothing(feeds: Feeds) -> dict[str, Any]:

@@ -42,12 +42,14 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Pane:
-    """noun: what its boxes are called that are no variables, such as 'node' or 'layer'."""
+    """noun: what its boxes are called that are no variables, such as 'node' or 'layer'. left_out: how many of these are
+    not drawn, as they work on constants only."""
 
     title: str
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
     noun: str = "node"
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def _pane(pane: Pane) -> dict[str, Any]:
     return {
         "title": pane.title,
         "noun": pane.noun,
+        "left_out": pane.left_out,
         "boxes": [_box(box) for box in pane.boxes],
         "arrows": [[arrow.source, arrow.target, arrow.label] for arrow in pane.arrows],
     }

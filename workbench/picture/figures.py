@@ -54,6 +54,7 @@ def fusion_picture(fusion: Fusion, title: str) -> Picture:
     ]
     ends = _ends_of(nodes, {item.box.name for side in variables for item in side})
     before = _pane("ONNX network", [*ends[0], *nodes, *ends[1]], shapes)
+    before = replace(before, left_out=len(fusion.nodes) - len(drawn))
     pairs = [(node, group.layer.name) for group in groups for node in group.nodes]
     return Picture(title, before, after, _links(before, after, pairs), _fusion_colors(groups))
 
@@ -80,7 +81,7 @@ def partition_picture(partition: Partition, shapes: Mapping[str, TensorShape] | 
     borders = {item.name for part in partition.engines for item in (*part.inputs, *part.outputs)}
     borders -= {spec.name for spec in (*partition.model.inputs, *partition.model.outputs)}
     converted = _through_variables([*inputs, *_converted(partition, nodes), *outputs], borders, known)
-    after = replace(_pane("Converted network", converted, known, weights), noun="part")
+    after = replace(_pane("Converted network", converted, known, weights), noun="step")
     pairs = [(name, part.id if part.is_engine else name) for part in partition.parts for name in part.nodes]
     title = f"{partition.model.name} · min_subgraph_size {partition.min_subgraph_size}"
     return Picture(title, before, after, _links(before, after, pairs), ("side", "part"))
@@ -158,7 +159,7 @@ def _node_item(
 
 def _layer_item(group: Group, shapes: Mapping[str, str]) -> _Item:
     layer = group.layer
-    facts = [("kind", layer.kind), ("tactic", layer.tactic)]
+    facts = [("kind", group.kind), ("layer type", layer.kind), ("tactic", layer.tactic)]
     facts += [("time", f"{group.time_ms:.4f} ms")] if group.time_ms is not None else []
     facts += [("does", node) for node in group.nodes]
     facts += [("in", f"{item.name}  {shapes[item.name]}") for item in layer.inputs]

@@ -125,7 +125,7 @@ class _Result:
         if self.state.built is None:
             return
         try:
-            view: Any = FusionView(self.state.built, model=self.state.model)
+            view: Any = FusionView(self.state.built)
         except WorkbenchError as error:
             view = widgets.HTML(render.error_card(error))
         self.fusion.children = (view,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from traitlets import Instance, Int, Tuple, Unicode, observe
@@ -30,8 +31,8 @@ class SubgraphState(WorkState):
 
     min_subgraph_size = Int(3)
     disabled = Unicode(help="operators and nodes that shall stay native, with commas")
-    support = Instance(NodeSupport, allow_none=True)
-    partition = Instance(Partition, allow_none=True)
+    support = Instance(NodeSupport, allow_none=True, help="with open dimensions, as engines are built")
+    partition = Instance(Partition, allow_none=True, help="at `shapes`, so that bytes can be counted")
     collected = Instance(CollectedShapes, allow_none=True)
     outcome = Instance(HybridRun, allow_none=True)
     steps: Any = Tuple(help="a Partition for every min_subgraph_size at which something changes, down to no engine")
@@ -48,6 +49,7 @@ class SubgraphState(WorkState):
     ) -> None:
         super().__init__()
         self.model, self.backend, self.samples, self.store = model, backend, samples, store
+        self._sized: NodeSupport | None = None
         nothing = OptimizationProfile({})
         self.profile = profile or (nothing if samples else default_profile(model.inputs))
         self.min_subgraph_size = min_subgraph_size
@@ -78,9 +80,9 @@ class SubgraphState(WorkState):
 
     @property
     def picture(self) -> Picture | None:
-        if self.partition is None or self.support is None:
+        if self.partition is None or self._sized is None:
             return None
-        return partition_picture(self.partition, self.support.tensors)
+        return partition_picture(self.partition, self._sized.tensors)
 
     def ask(self) -> None:
         """Ask the back end for every node, in the background; then the subgraphs follow the slider at once."""
@@ -89,10 +91,9 @@ class SubgraphState(WorkState):
         disable_ops = self.disable_ops
 
         def work(cancel: threading.Event) -> None:
-            support = find_support(
-                self.model, self.backend, disable_ops=disable_ops, listener=self._listen, cancel=cancel
-            ).at(self.shapes)
-            self._take(support)
+            self._take(
+                find_support(self.model, self.backend, disable_ops=disable_ops, listener=self._listen, cancel=cancel)
+            )
 
         self._forget_work()
         self._run(ASKING, work)
@@ -106,15 +107,16 @@ class SubgraphState(WorkState):
         def work(cancel: threading.Event) -> None:
             feeds = self.samples or usual_samples(self.model, self.profile)
             self.collected = collect_shapes(self.model, feeds, listener=self._listen, cancel=cancel)
+            self._count()
 
         self._forget_work()
         self._run(COLLECTING, work)
 
     def build(self) -> None:
         """Build an engine for every subgraph, run all parts, and compare with ONNX Runtime alone."""
-        partition = self.partition
-        if self.busy or partition is None:
+        if self.busy or self.support is None:
             return
+        partition = divide(self.support, self.min_subgraph_size)
 
         def work(cancel: threading.Event) -> None:
             config = BuildConfig(profiles=self.profiles)
@@ -133,20 +135,42 @@ class SubgraphState(WorkState):
         if isinstance(self.error, ShapesNotSet):
             self.min_subgraph_size = self.error.skip_at
 
+    def engines_left(self, size: int) -> int:
+        """How many engines this min_subgraph_size would leave."""
+        return len(divide(self.support, size).engines) if self.support else 0
+
     def code(self) -> dict[str, str]:
         """The same partition in Python, for the shell and for Paddle-TRT, by title."""
-        wish = (self.backend, self.min_subgraph_size, self.disable_ops, self.profile)
-        return snippets.subgraph_code(self.model, *wish)
+        wish = snippets.SubgraphWish(
+            self.backend, self.min_subgraph_size, self.disable_ops, self.profile, self.collected is not None
+        )
+        return snippets.subgraph_code(self.model, wish, own_samples=bool(self.samples))
 
     def _take(self, support: NodeSupport) -> None:
         with self.hold_trait_notifications():
             self.support, self.outcome = support, None
-            self.steps = steps(support)
-            self.partition = divide(support, self.min_subgraph_size)
+            self._count()
+
+    def _count(self) -> None:
+        """Divide at sizes that are known: those of `shapes`, and of tensors that only samples tell, the typical one."""
+        if self.support is None:
+            return
+        sized = self.support.at(self.shapes)
+        seen = self.collected.ranges if self.collected else {}
+        tensors = {
+            name: replace(item, shape=seen[name].opt) if item.bytes is None and name in seen else item
+            for name, item in sized.tensors.items()
+        }
+        self._sized = replace(sized, tensors=tensors)
+        with self.hold_trait_notifications():
+            self.steps = steps(self._sized)
+            self.partition = divide(self._sized, self.min_subgraph_size)
 
     @observe("min_subgraph_size")
     def _moved(self, change: Any) -> None:
-        if self.support is not None:
+        if self._sized is not None:
             with self.hold_trait_notifications():
-                self.partition = divide(self.support, self.min_subgraph_size)
+                self.partition = divide(self._sized, self.min_subgraph_size)
                 self.outcome = None
+                if not self.busy:
+                    self.error = None

@@ -14,7 +14,7 @@ from workbench.errors import ShapesNotSet
 from workbench.model import Model, load_model
 from workbench.picture import Pane, Picture
 from workbench.store import EngineStore
-from workbench.types import Feeds, OptimizationProfile
+from workbench.types import Feeds, OptimizationProfile, count_of
 from workbench.widgets import render, render_subgraphs
 from workbench.widgets.browser import Manners
 from workbench.widgets.graph import GraphView
@@ -23,6 +23,7 @@ from workbench.widgets.progress import ProgressView
 from workbench.widgets.subgraph_state import ASKING, BUILDING, COLLECTING, SubgraphState
 
 _DOING = {ASKING: "Asking the parser", COLLECTING: "Collecting shapes", BUILDING: "Building and running the parts"}
+_HANDS = ("Python", "Command line", "Paddle-TRT")
 _NOTHING = Picture("", Pane("", (), ()), Pane("", (), ()), (), ())
 
 
@@ -56,10 +57,12 @@ class SubgraphView(widgets.VBox):
             _Actions(self.state).box,
             ProgressView(self.state, list(_DOING), "Log").box,
             _Trouble(self.state).box,
-            self.graph,
             _Outcome(self.state).card,
+            self.graph,
             _Tables(self.state).box,
-            CodeFold(self.state, ("Python", "Command line", "Paddle-TRT"), ("partition", "min_subgraph_size")).fold,
+            CodeFold(
+                self.state, ("Python", "Command line", "Paddle-TRT"), ("partition", "min_subgraph_size", "collected")
+            ).fold,
             Manners(),
         ]
         super().__init__([widgets.HTML(render.STYLE), *parts])
@@ -175,7 +178,8 @@ class _Trouble:
         is_missing = isinstance(error, ShapesNotSet)
         self.ways.layout.display = "" if is_missing else "none"
         if isinstance(error, ShapesNotSet):
-            self.skip.description = f"Raise min_subgraph_size to {error.skip_at}"
+            left = count_of(self.state.engines_left(error.skip_at), "engine")
+            self.skip.description = f"Raise min_subgraph_size to {error.skip_at}: leaves {left}"
 
 
 class _Outcome:

@@ -1,8 +1,12 @@
 // Colours of boxes by what they tell, the same in both panes, and the legend. Never by colour alone: boxes also carry
 // the value as a tag, and the side (engine, native, variable) as their shape.
 
-// Okabe and Ito's palette for all eyes, without its yellow and black, and three of Tol's.
-const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8479d0", "#999933", "#aa4499"];
+// Okabe and Ito's palette for all eyes, without its yellow and black, and more of Tol's.
+const PALETTE = [
+  "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8479d0", "#999933", "#aa4499", "#882255", "#44aa99",
+  "#666666",
+];
+const PARTS = PALETTE.filter((color) => color !== "#e69f00"); // which is too near to native's yellow
 const SIDES = { engine: "#2e9e57", native: "#e3b505", variable: "#d1495b" };
 const SIDE_WORDS = { engine: "TensorRT", native: "native", variable: "variable" };
 export const HEAT = "#d55e00";
@@ -95,7 +99,7 @@ function byValue(boxes, counted, by) {
 // A known value keeps its colour from picture to picture; unknown ones follow in the order they come.
 function colorFor(by, value, place, known) {
   if (by === "side") return SIDES[value];
-  if (by === "part" && value === "native") return SIDES.native;
+  if (by === "part") return value === "native" ? SIDES.native : PARTS[place % PARTS.length];
   return PALETTE[(known.includes(value) ? known.indexOf(value) : place) % PALETTE.length];
 }
 

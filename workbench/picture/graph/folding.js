@@ -1,7 +1,7 @@
 // Folders of names and fused groups, open or folded, and the graph that is then to be drawn.
 
-const FIRST_PICTURE = 400; // boxes at most, where folding can do it
-const UNFOLDED = 400; // up to this many, nothing starts folded
+const FIRST_PICTURE = 250; // boxes at most, where folding can do it
+const UNFOLDED = 150; // up to this many, nothing starts folded
 const SEPARATOR = "\u0001";
 
 // pane -> {folders: [{key, title, parent, boxes, depth, alike}], folderOf: of every box, groups: name -> boxes}

@@ -114,8 +114,9 @@ export class View {
     const shown = this.panes[name];
     const [total, drawn] = [pane.boxes.length, scene.items.length];
     const count = numbered(pane.boxes.filter((box) => box.side !== "variable").length, pane.noun, `${pane.noun}s`);
+    const more = pane.left_out ? `, ${pane.left_out.toLocaleString("en")} more work on constants` : "";
     shown.element.hidden = !total;
-    shown.describe(pane.title, drawn < total ? `${count} in ${drawn.toLocaleString("en")} boxes` : count);
+    shown.describe(pane.title, (drawn < total ? `${count} in ${drawn.toLocaleString("en")} boxes` : count) + more);
     this.root.dataset[name === "before" ? "boxesBefore" : "boxesAfter"] = drawn;
     this.root.dataset.layoutMs = SIDES.reduce((sum, one) => sum + this.sides[one].layout.ms, 0).toFixed(1);
     if (!total) shown.scene = null;
@@ -260,6 +261,7 @@ export class View {
 
   // box: the one that was looked for, where it is folded in.
   focus(pane, index, box) {
+    this.tooltip.hide(); // it tells of the box under the pointer, which is another one now
     this.say(spoken(pane.scene, index, pane.marks.picked.has(index), box));
   }
 
