@@ -114,7 +114,7 @@ export class View {
     const shown = this.panes[name];
     const [total, drawn] = [pane.boxes.length, scene.items.length];
     const count = numbered(pane.boxes.filter((box) => box.side !== "variable").length, pane.noun, `${pane.noun}s`);
-    const more = pane.left_out ? `, ${pane.left_out.toLocaleString("en")} more work on constants` : "";
+    const more = pane.left_out ? ` +${pane.left_out.toLocaleString("en")} on constants` : "";
     shown.element.hidden = !total;
     shown.describe(pane.title, (drawn < total ? `${count} in ${drawn.toLocaleString("en")} boxes` : count) + more);
     this.root.dataset[name === "before" ? "boxesBefore" : "boxesAfter"] = drawn;
