@@ -59,7 +59,7 @@ def test_shapes_are_shown_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["shapes", str(model.path), "--shapes", "x:1x2,3x4,5x6"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["x", "1x2", "3x4", "5x6"] in lines
-    assert ["in", "t", "[1,", "2]", "[3,", "4]", "[5,", "6]"] in lines
+    assert ["values", "of", "t", "[1,", "2]", "[3,", "4]", "[5,", "6]"] in lines
 
 
 def test_samples_may_have_sizes_that_contradict_the_names_of_dimensions(

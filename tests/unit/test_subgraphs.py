@@ -379,6 +379,13 @@ def test_a_chain_that_ends_in_what_no_engine_gives_is_left_native_in_one_go(load
     assert len(told) < 10
 
 
+def test_a_partition_reads_as_a_line(load: Load) -> None:
+    found = partition(
+        load("(float[4] x) => (float[4] y) { a = Relu(x) y = Neg(a) }"), "onnxruntime", disable_ops=["Neg"]
+    )
+    assert str(found) == "model: 0 onnxruntime engines, 1 native part (min_subgraph_size 3)"
+
+
 def test_sizes_that_do_not_fit_the_inputs_are_refused(load: Load) -> None:
     support = find_support(load("(float[n,4] x) => (float[n,4] y) { y = Relu(x) }"), "onnxruntime")
     assert divide(support.at({"x": (3, 4)}), 1).parts[0].border_bytes == 96

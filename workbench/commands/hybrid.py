@@ -47,7 +47,8 @@ def shapes(options: argparse.Namespace) -> tuple[Any, str]:
     shown = [spec.name for spec in (*model.inputs, *model.outputs) if spec.name in collected.ranges]
     rows: list[tuple[str, ...]] = [("tensor", *BOUNDS)]
     rows += [(name, *(_sizes(shape) for shape in _bounds(collected.ranges[name]))) for name in shown]
-    rows += [(f"in {name}", *(str(list(held)) for held in _bounds(item))) for name, item in collected.values.items()]
+    held = collected.values.items()
+    rows += [(f"values of {name}", *(str(list(sizes)) for sizes in _bounds(item))) for name, item in held]
     return data, "\n".join([str(collected), table(rows), *([path] if path else [])])
 
 

@@ -20,7 +20,7 @@ from workbench.subgraphs.grouping import Group, group_nodes
 from workbench.subgraphs.releases import refused_by_release
 from workbench.subgraphs.tensor_types import find_types
 from workbench.tensor_shapes import TensorShape
-from workbench.types import Listener, Refusal, Shape, ignore
+from workbench.types import Listener, Refusal, Shape, count_of, ignore
 
 NATIVE = "native"
 """What runs the nodes that no engine takes: ONNX Runtime."""
@@ -63,6 +63,11 @@ class Partition:
     min_subgraph_size: int
     parts: tuple[Part, ...]
     refusals: tuple[Refusal, ...]
+
+    def __str__(self) -> str:
+        engines, native = len(self.engines), len(self.parts) - len(self.engines)
+        parts = f"{count_of(engines, f'{self.backend} engine')}, {count_of(native, 'native part')}"
+        return f"{self.model.name}: {parts} (min_subgraph_size {self.min_subgraph_size})"
 
     @property
     def engines(self) -> tuple[Part, ...]:
