@@ -76,7 +76,10 @@ def story_page(passes: Sequence[Pass], place: int) -> str:
         heads.append(f"<li{here}>{escape(item.title)} <b>{item.layers_after:,}</b>{moved}</li>")
     steps = [step for step in passes[place].steps if step.kind != "run"]
     told = "".join(f"<li><b>{escape(step.kind)}</b> {escape(step.text)}</li>" for step in steps[:_MOST_ROWS])
-    told = told or "<li class='wb-quiet'>The log tells no step of this pass that changed a layer.</li>"
+    silent = "The log tells no step of this pass that changed a layer."
+    if place == 0:
+        silent = "Here the builder starts: every operator, constant and reshape that the parser made is a layer."
+    told = told or f"<li class='wb-quiet'>{silent}</li>"
     return f"<div class='wb-story'><ol>{''.join(heads)}</ol><ul>{told}</ul></div>"
 
 
