@@ -91,7 +91,7 @@ def test_the_result_tells_what_was_built(store: EngineStore, model: Model, backe
     assert engine.plan_bytes == engine.plan_path.stat().st_size > 0
     assert 0 < engine.build_s <= built.elapsed_s
     assert engine.size_bytes > engine.plan_bytes
-    assert set(engine.files) == {engine.plan, "layers.json", "build.log.gz"}
+    assert set(engine.files) == {engine.plan, "layers.json", "nodes.json.gz", "build.log.gz"}
     verify(engine)
     assert "small fp32" in str(built)
 
