@@ -29,7 +29,7 @@ step "Types" "$python" -m mypy
 step "Unit tests" "$python" -m pytest -n 2 tests/unit
 without_torch=()
 if [ "${WORKBENCH_TEST_TORCH:-1}" = 0 ]; then without_torch=(--ignore notebooks/01_export.ipynb); fi
-step "Notebooks" "$python" -m pytest --nbval notebooks --nbval-current-env \
+step "Notebooks" "$python" -m pytest -p tests.nbval_homes --nbval notebooks --nbval-current-env \
     --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile ${without_torch[@]+"${without_torch[@]}"}
 CHROMIUM=$(scripts/ensure_chromium.sh "$venv")
 export CHROMIUM

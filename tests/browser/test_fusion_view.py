@@ -15,8 +15,8 @@ RECORDED = "data/recorded/tensorrt-8.6.0-h200/resnet18"
 RESIDUAL = "/layer1/layer1.0/conv2/Conv + /layer1/layer1.0/Add + /layer1/layer1.0/relu_1/Relu"
 DYNAMIC = (
     "import logging; logging.getLogger().setLevel('ERROR')",
-    "from onnxruntime.quantization import quantize_dynamic",
-    "quantize_dynamic('data/models/fashion_cnn.onnx', 'dynamic.onnx')",
+    "from onnxruntime.quantization import QuantType, quantize_dynamic",
+    "quantize_dynamic('data/models/fashion_cnn.onnx', 'dynamic.onnx', weight_type=QuantType.QUInt8)",
 )
 
 
