@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from graph_steps import button, canvas, click, drawn, lit, shown
-from jupyterlab_page import Lab, cell_errors, open_notebook, run_cell, take_screenshots, write_notebook
+from jupyterlab_page import Lab, cell_errors, command, open_notebook, run_cell, take_screenshots, write_notebook
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -124,6 +124,9 @@ def test_unknown_sizes_have_two_ways_out(page: Page, lab: Lab, request: pytest.F
     button(widget, "Build and run").click()
     expect(widget.get_by_text("some trt inputs dynamic shape info not set")).to_be_visible(timeout=60_000)
     expect(button(widget, "Raise min_subgraph_size to 52: leaves 0 engines")).to_be_visible()
+    command(page, "application:toggle-left-area")  # with the list of files the widget has 470 pixels
+    take_screenshots(page, widget, request.node.name, "unknown-beside-files")
+    command(page, "application:toggle-left-area")
     take_screenshots(page, widget, request.node.name, "unknown")
 
     widget.locator(".wb-error + *, .wb-actions").get_by_role("button", name="Collect shapes").last.click()
