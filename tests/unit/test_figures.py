@@ -71,7 +71,7 @@ def test_nodes_are_linked_to_the_layers_that_do_their_work() -> None:
 def test_a_node_without_a_kernel_says_what_became_of_it() -> None:
     (same,) = (box for box in fusion_picture(FUSION, "title").before.boxes if box.name == "same")
     assert same.group is None and same.kind == "removed"
-    assert ("fate", "removed: it has no effect (it changes nothing)") in same.facts
+    assert ("fate", "removed: it changes nothing") in same.facts
 
 
 def test_constants_and_synchronization_are_not_drawn() -> None:

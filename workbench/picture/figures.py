@@ -12,16 +12,10 @@ from workbench.picture import ENGINE, NATIVE, VARIABLE, Arrow, Box, Pane, Pictur
 from workbench.picture.folders import folders_of
 from workbench.subgraphs import Part, Partition
 from workbench.tensor_shapes import TensorShape
-from workbench.types import Dim
+from workbench.types import Dim, count_of
 
 _SILENT = ("constant", "sync")
 """Layers that pass no activation on: tables list them, the picture does not."""
-_FATES = {
-    "folded": "computed while building",
-    "removed": "removed: it has no effect",
-    "absorbed": "absorbed by another node",
-    "unmatched": "nobody tells",
-}
 
 
 @dataclass(frozen=True)
@@ -114,8 +108,7 @@ def _engine_item(part: Part) -> _Item:
         *(("in", f"{item.name}  {_shape_text(item)}") for item in part.inputs),
         *(("out", f"{item.name}  {_shape_text(item)}") for item in part.outputs),
     )
-    count = f"{len(part.nodes):,} operator{'' if len(part.nodes) == 1 else 's'}"
-    box = Box(f"{part.id} · {count}", part.id, side=ENGINE, part=part.id, facts=facts)
+    box = Box(f"{part.id} · {count_of(len(part.nodes), 'operator')}", part.id, side=ENGINE, part=part.id, facts=facts)
     return _Item(box, [item.name for item in part.inputs], [item.name for item in part.outputs])
 
 
@@ -142,7 +135,7 @@ def _node_item(
     group = next((layers[name] for name in (fate.layers if fate else ()) if name in layers), None)
     facts: list[tuple[str, str]] = []
     if fate is not None and fate.kind != "kernel":
-        facts.append(("fate", f"{_FATES[fate.kind]}{f' ({fate.reason})' if fate.reason else ''}"))
+        facts.append(("fate", f"{fate.kind}: {fate.reason}"))
     facts += [("in kernel", name) for name in (fate.layers if fate else ())]
     box = Box(
         node.op_type,

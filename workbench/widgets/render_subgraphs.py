@@ -74,9 +74,8 @@ def part_table(partition: Partition) -> str:
 def _part_row(part: Part) -> list[str]:
     sides = ["<br>".join(_tensor(item) for item in side[:8]) + ("<br>…" if len(side) > 8 else "") for side in
              (part.inputs, part.outputs)]  # fmt: skip
-    mark = "wb-engine" if part.is_engine else "wb-native"
     return [
-        f"<span class='{mark}'>{escape(part.id)}</span>", escape(part.backend), f"{len(part.nodes):,}", *sides,
+        escape(part.id), escape(part.backend), f"{len(part.nodes):,}", *sides,
         escape(bytes_text(part.border_bytes)),
     ]  # fmt: skip
 
