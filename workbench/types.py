@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,57 @@ class OptimizationProfile:
     values: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
+CALIBRATORS = ("entropy", "minmax", "legacy")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where int8 takes the ranges of activations from.
+
+    path: a calibration table (TensorRT's calibration cache), or .npz with samples for NVIDIA's calibrator: one array
+    per input, the samples along its first axis. algorithm: the calibrator, one of CALIBRATORS; a table tells its own.
+    """
+
+    path: str
+    algorithm: str = "entropy"
+
+
+@dataclass(frozen=True)
+class BuilderOptions:
+    """What only NVIDIA's builder can be told; the defaults leave it its own choice.
+
+    optimization_level: 0 (quick to build) to 5 (searches longest). tactic_sources: the only ones it may use, named as
+    TensorRT does ('cublas', 'jit_convolutions'); empty for its own set. memory_pools: most bytes of a pool besides the
+    workspace ('tactic_dram', 'dla_local_dram'). timing_cache: reuse what earlier builds on this GPU measured.
+    version_compatible: later releases can open the plan too. refittable: its weights can be exchanged. strip_weights:
+    the plan holds no weights, they come from the model when it is opened. dla_core: this DLA core runs what it can, the
+    GPU the rest. layer_precisions: 'fp32', 'fp16', 'int8' by ONNX node name, in place of BuildConfig.precision.
+    """
+
+    optimization_level: int | None = None
+    tactic_sources: tuple[str, ...] = ()
+    memory_pools: Mapping[str, int] = field(default_factory=dict)
+    timing_cache: bool = True
+    version_compatible: bool = False
+    refittable: bool = False
+    strip_weights: bool = False
+    dla_core: int | None = None
+    layer_precisions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The names of those that are not left at their default."""
+        usual = BuilderOptions()
+        return tuple(item.name for item in fields(self) if getattr(self, item.name) != getattr(usual, item.name))
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """What the user wishes; a back end's `resolve` says what it will really build.
 
-    precision: one of PRECISIONS. targets: what the engine shall run on ('sm89', 'sm120' for RTX; 'cpu', 'cuda' for
-    ONNX Runtime), empty for the back end's default. keep_io_types: inputs and outputs keep the model's types.
+    precision: one of PRECISIONS. targets: what the engine shall run on ('sm89', 'sm120' for RTX; 'gpu', 'ampere+' for
+    TensorRT; 'cpu', 'cuda' for ONNX Runtime), empty for the back end's default. keep_io_types: inputs and outputs keep
+    the model's types. calibration: for int8, unless the model brings its ranges along.
     """
 
     precision: str = "fp32"
@@ -71,6 +116,8 @@ class BuildConfig:
     workspace_bytes: int | None = None
     targets: tuple[str, ...] = ()
     keep_io_types: bool = True
+    calibration: Calibration | None = None
+    builder: BuilderOptions = BuilderOptions()
 
 
 @dataclass(frozen=True)
@@ -108,7 +155,8 @@ class Support:
 
     precisions: those it can fulfil, with the reason for every other one in `precision_reasons`.
     targets: what may stand in BuildConfig.targets. takes_any_shape: profiles have no effect.
-    precision_notes: what to know about a precision that it does fulfil.
+    precision_notes: what to know about a precision that it does fulfil. builder_options: the fields of BuilderOptions
+    that it takes.
     """
 
     backend: str
@@ -124,6 +172,7 @@ class Support:
     default_targets: tuple[str, ...] = ()
     takes_any_shape: bool = False
     precision_notes: Mapping[str, str] | None = None
+    builder_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +244,8 @@ def config_to_json(config: BuildConfig) -> dict[str, Any]:
         "workspace_bytes": config.workspace_bytes,
         "targets": list(config.targets),
         "keep_io_types": config.keep_io_types,
+        "calibration": asdict(config.calibration) if config.calibration else None,
+        "builder": asdict(config.builder),
     }
 
 
@@ -205,4 +256,6 @@ def config_from_json(data: Mapping[str, Any]) -> BuildConfig:
         workspace_bytes=data["workspace_bytes"],
         targets=tuple(data["targets"]),
         keep_io_types=data["keep_io_types"],
+        calibration=Calibration(**data["calibration"]) if data["calibration"] else None,
+        builder=BuilderOptions(**{**data["builder"], "tactic_sources": tuple(data["builder"]["tactic_sources"])}),
     )
