@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,25 @@ class Session(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class GpuSession(Session, Protocol):
+    """A session on an NVIDIA GPU: `times_ms` is the GPU's own time, and arrays may stay on the device."""
+
+    cuda_graph: bool
+    """Whether a CUDA graph is captured for every shape and replayed; may be switched between runs."""
+    host_clock: str
+    """What `host_times_ms` measures, in words."""
+
+    def run_on_device(self, feeds: Feeds) -> dict[str, Any]:
+        """As `run`, with outputs that stay on the GPU; they offer `__cuda_array_interface__` and DLPack."""
+
+    def host_times_ms(self, iterations: int) -> list[float]:
+        """As `times_ms`, from arrays on the host to arrays on the host."""
+
+    def layer_times_ms(self, iterations: int) -> dict[str, tuple[float, ...]]:
+        """The GPU's time of every layer, by the name it has in LayerInfo; one value for every iteration."""
 
 
 class Backend(Protocol):
