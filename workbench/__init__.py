@@ -22,11 +22,13 @@ from workbench.profiles import default_profile, parse_shapes
 from workbench.saving import save_model
 from workbench.store import EngineStore
 from workbench.subgraphs import partition
-from workbench.types import BuildConfig, OptimizationProfile, ShapeRange, TensorSpec
+from workbench.types import BuildConfig, BuilderOptions, Calibration, OptimizationProfile, ShapeRange, TensorSpec
 
 __all__ = [
     "BuildConfig",
+    "BuilderOptions",
     "Built",
+    "Calibration",
     "Engine",
     "EngineStore",
     "HybridSession",

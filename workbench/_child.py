@@ -75,14 +75,14 @@ def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
         tensors = find_types(model)
         refusals = [vars(item) for item in find_refusals(model, backend, tensors, request["excluded"], listener)]
         return {"event": "done", "refusals": refusals, "tensors": [vars(tensor) for tensor in tensors.values()]}
-    config = config_from_json(request["config"])
+    config, caches = config_from_json(request["config"]), Path(request["caches"])
     if request["task"] == "network":
         from workbench.export.described import build_described
 
         maker = backends.load_for_networks(request["backend"])
-        layers, nodes = build_described(maker, request, config, folder, listener)
+        layers, nodes = build_described(maker, request, config, folder, listener, caches=caches)
     else:
-        layers = backend.build(model, config, folder / "out", listener)
+        layers = backend.build(model, config, folder / "out", listener, caches=caches)
         write_nodes(folder / "out" / NODES, nodes_of(model))
         nodes = tuple(node.name for node in model.nodes)
     write_layers(folder / "out", layers)

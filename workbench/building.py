@@ -18,7 +18,7 @@ from workbench.errors import BackendError, BuildError, Cancelled, StoreError
 from workbench.locking import hold
 from workbench.machine import this_machine
 from workbench.model import Model
-from workbench.recipe import FORMAT, recipe_key
+from workbench.recipe import FORMAT, recipe_entries, recipe_key
 from workbench.snippets import shell_line
 from workbench.store import EngineStore, Lookup
 from workbench.types import (
@@ -144,7 +144,7 @@ def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, 
         "format": FORMAT,
         "model": model.hash_content(_raise_if(cancel)),
         "backend": backend,
-        **config_to_json(resolved),
+        **recipe_entries(resolved),
         "ingredients": module.ingredients(resolved),
     }
     if stamps:
@@ -169,7 +169,10 @@ def _build_into(store: EngineStore, order: Order, listener: Listener, cancel: th
     with store.staging() as work:
         began = time.monotonic()
         order.prepare(work)
-        result, log = run_child(model, order.backend, dict(order.task), work, listener, cancel)
+        caches = store.folder / "caches"
+        caches.mkdir(exist_ok=True)
+        task = {**order.task, "caches": str(caches)}
+        result, log = run_child(model, order.backend, task, work, listener, cancel)
         build_s = time.monotonic() - began
         if model.stamps != order.stamps:
             raise BuildError("the model's external weights were changed meanwhile", remedy="Build again.")

@@ -9,17 +9,25 @@ import hmac
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workbench import backends
-from workbench.backends import Session
+from workbench.backends import CALIBRATION, Session
 from workbench.errors import StoreError, UntrustedEngine
 from workbench.layers import LayerInfo, layers_from_json, layers_to_json
+from workbench.machine import usable_cores
 from workbench.types import BuildConfig, LogLine, config_from_json
 
+_PIECE = 1 << 21
+_digests: dict[tuple[int, ...], str] = {}
+"""By device, inode, size and times of a file; nobody can set back the time of its last change."""
+_CLOCK_TICK_NS = 50_000_000
+"""Two changes within one tick of the file system's clock bear the same time."""
 RECORD, LAYERS, NODES, LOG = "engine.json", "layers.json", "nodes.json.gz", "build.log.gz"
 
 
@@ -29,7 +37,7 @@ class Engine:
 
     recipe: all that makes two engines differ; its hash is `key`. plan: the plan's file name in `folder`.
     nodes: ONNX nodes of the model; nodes_covered: how many of them the layers name. build_s: seconds the build took.
-    built_at: ISO 8601, UTC. machine: where it was built. files: SHA-256 of every file beside the record.
+    built_at: ISO 8601, UTC. machine: where it was built. files: digest of every file beside the record.
     """
 
     folder: Path
@@ -69,8 +77,13 @@ class Engine:
 
     @property
     def config(self) -> BuildConfig:
-        """What was built, defaults filled in. Its profiles are empty where all shapes are fixed or any will do."""
-        return config_from_json(self.recipe)
+        """What was built, defaults filled in. Its profiles are empty where all shapes are fixed or any will do.
+
+        Its calibration is the table in the engine's own folder, whatever the ranges were found with."""
+        table = self.recipe["calibration"]
+        if table:
+            table = {**table, "path": str(self.folder / CALIBRATION)}
+        return config_from_json({**self.recipe, "calibration": table})
 
     @property
     def size_bytes(self) -> int:
@@ -90,7 +103,7 @@ def folder_bytes(folder: Path) -> int:
 
 def write_record(engine: Engine, secret: bytes) -> Engine:
     """Hash the folder's files and write the sealed record; returns the engine with its hashes."""
-    files = {path.name: _sha256(path) for path in sorted(engine.folder.iterdir()) if path.name != RECORD}
+    files = {path.name: _digest(path) for path in sorted(engine.folder.iterdir()) if path.name != RECORD}
     engine = replace(engine, files=files)
     body = {name: value for name, value in asdict(engine).items() if name != "folder"}
     text = json.dumps({"seal": _seal(body, secret), "engine": body}, indent=1)
@@ -128,7 +141,7 @@ def read_record(folder: Path, secret: bytes, *, trust: bool = False) -> Engine:
 
 
 def verify(engine: Engine, check: Callable[[], None] = lambda: None) -> None:
-    """Raise StoreError if any file of the engine is missing or differs from its SHA-256.
+    """Raise StoreError if any file of the engine is missing or differs from its digest.
 
     Calls `check` every few megabytes, which may raise to stop.
     """
@@ -136,8 +149,8 @@ def verify(engine: Engine, check: Callable[[], None] = lambda: None) -> None:
         path = engine.folder / name
         if not path.is_file():
             raise StoreError(f"{engine.folder}: {name} is missing; build the engine again.")
-        if _sha256(path, check) != wanted:
-            raise StoreError(f"{path}: damaged (its SHA-256 has changed); build the engine again.")
+        if _digest(path, check) != wanted:
+            raise StoreError(f"{path}: damaged (its digest has changed); build the engine again.")
 
 
 def read_layers(engine: Engine) -> tuple[LayerInfo, ...]:
@@ -163,13 +176,35 @@ def _seal(body: Mapping[str, Any], secret: bytes) -> str:
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
 
 
-def _sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
+def _digest(path: Path, check: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file; of one that is larger than a piece, over the digests of its pieces, so that all processors can
+    work at it. A file that nobody has written to since it was hashed is not read again by this process."""
+    status = path.stat()
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if state in _digests:
+        return _digests[state]
+    is_settled = time.time_ns() - status.st_ctime_ns > _CLOCK_TICK_NS
+    digest = _read_digest(path, status.st_size, check)
+    if is_settled:
+        _digests[state] = digest
+    return digest
+
+
+def _read_digest(path: Path, size: int, check: Callable[[], None]) -> str:
+    if size <= _PIECE:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
+        for digest in pool.map(lambda start: _piece_digest(path, start), range(0, size, _PIECE)):
             check()
-            digest.update(chunk)
-    return digest.hexdigest()
+            whole.update(digest)
+    return whole.hexdigest()
+
+
+def _piece_digest(path: Path, start: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(_PIECE)).digest()
 
 
 def export_plan(engine: Engine, path: Path) -> Path:

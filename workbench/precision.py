@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from workbench.types import BuildConfig, Listener, Progress
 CONVERTED = ("fp16", "bf16")
 """The precisions that are reached by rewriting the model."""
 
+MIXES = {"fp16": ("fp32",), "bf16": ("fp32",)}
+"""What single nodes may keep computing in while the rest of the model is converted, by the precision of the rest."""
+
 _NOT_IN_BFLOAT16 = ("ConvTranspose",)  # TensorRT-RTX 1.7 has no such kernel: 'Could not infer output types'
 
 
@@ -29,23 +33,49 @@ def converter_release() -> str:
     return f"onnxruntime {onnxruntime.__version__}"
 
 
+def check_mix(config: BuildConfig, mixes: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise ConfigError for a node's precision that does not go with that of the whole, which is a key of `mixes`."""
+    allowed = mixes.get(config.precision, ())
+    for node, wish in config.builder.layer_precisions.items():
+        if wish not in allowed:
+            whole = " or ".join(name for name, parts in mixes.items() if wish in parts)
+            advice = f"choose {' or '.join(allowed)} for it" if allowed else "leave it out"
+            advice += f", or {whole} for the whole" if whole else ""
+            raise ConfigError(f"{node} cannot compute in {wish} while the whole is {config.precision}: {advice}.")
+
+
+def check_nodes(model: Model, config: BuildConfig) -> None:
+    """Raise ConfigError for a name in `layer_precisions` that no node of the model has."""
+    names = [node.name for node in model.nodes]
+    for name in config.builder.layer_precisions:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            raise ConfigError(
+                f"{model.name} has no node {name!r}" + (f"; did you mean {close[0]!r}?" if close else ".")
+            )
+
+
 def converted(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> Model:
     """The model as this configuration wants it: converted in `folder` where the precision asks for it."""
     if config.precision not in CONVERTED:
         return model
     phase = f"Converting the model to {config.precision}"
     listener(Progress(phase, 0, 1))
-    model = convert(model, config.precision, folder, keep_io_types=config.keep_io_types)
+    kept = config.builder.layer_precisions  # fp32, as `check_mix` allows nothing else here
+    model = convert(model, config.precision, folder, keep_io_types=config.keep_io_types, keep=kept)
     listener(Progress(phase, 1, 1))
     return model
 
 
-def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool = True) -> Model:
+def convert(
+    model: Model, precision: str, folder: Path, *, keep_io_types: bool = True, keep: Iterable[str] = ()
+) -> Model:
     """The model with float32 computation replaced by `precision` ('fp16' or 'bf16'); written into `folder`.
 
-    Operators that have no such form stay float32 between casts. With keep_io_types the inputs and outputs stay
-    float32. Uses ONNX Runtime's converter; bfloat16 takes that result with the types exchanged and the weights
-    rounded from the original float32 values, so nothing passes through float16's narrow range.
+    Operators that have no such form stay float32 between casts, and so do the nodes named in `keep`. With
+    keep_io_types the inputs and outputs stay float32. Uses ONNX Runtime's converter; bfloat16 takes that result with
+    the types exchanged and the weights rounded from the original float32 values, so nothing passes through float16's
+    narrow range.
     Raises ModelError when the converter cannot handle the model.
     """
     if precision not in CONVERTED:
@@ -59,7 +89,11 @@ def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool =
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *(_NOT_IN_BFLOAT16 if precision == "bf16" else ())]
     try:
         proto = float16.convert_float_to_float16(
-            source, keep_io_types=keep_io_types, disable_shape_infer=True, op_block_list=blocked
+            source,
+            keep_io_types=keep_io_types,
+            disable_shape_infer=True,
+            op_block_list=blocked,
+            node_block_list=_with_constants(source.graph, set(keep)),
         )
     except (ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ModelError(f"{model.name}: cannot be converted to {precision}: {error}") from error
@@ -70,6 +104,13 @@ def convert(model: Model, precision: str, folder: Path, *, keep_io_types: bool =
     too_large = sum(tensor.ByteSize() for tensor in proto.graph.initializer) > LARGE_BYTES
     onnx.save_model(proto, str(path), save_as_external_data=too_large, location=f"{path.name}.data")
     return load_model(path)
+
+
+def _with_constants(graph: GraphProto, keep: set[str]) -> list[str]:
+    """These nodes and the constants they read, whose values would be rounded else."""
+    read = {name for node in graph.node if node.name in keep for name in node.input}
+    constants = [node.name for node in graph.node if node.op_type == "Constant" and node.output[0] in read]
+    return [*keep, *constants]
 
 
 def _with_weights(model: Model, folder: Path) -> ModelProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -68,45 +69,52 @@ def profile_of(inputs: Iterable[TensorSpec], bounds: Mapping[str, tuple[int, int
 def parse_shapes(texts: Iterable[str]) -> OptimizationProfile:
     """`['input:1x3x64x64,4x3x224x224,16x3x640x640']` -> a profile: min, opt, max; one shape means all three.
 
-    An input's name may hold colons: the last one counts. Raises ShapeError naming the text at fault.
+    `size:[64x64],[320x320],[640x640]` is the content of an input that holds sizes, flattened; such an input may be
+    given twice, with its shape and with its content. An input's name may hold colons: the last one counts.
+    Raises ShapeError naming the text at fault.
     """
     ranges: dict[str, ShapeRange] = {}
+    values: dict[str, ShapeRange] = {}
     for text in texts:
         name, colon, shapes = text.rpartition(":")
         if not colon or not name:
             raise ShapeError(
                 f"shapes {text!r}: write NAME:MIN,OPT,MAX such as image:1x3x64x64,4x3x224x224,8x3x640x640."
             )
-        parts = [_shape(part, text) for part in shapes.split(",")]
+        parts = shapes.split(",")
         if len(parts) not in (1, 3):
             raise ShapeError(f"shapes {text!r}: give one shape, or three with commas: MIN,OPT,MAX.")
-        if name in ranges:
+        found, read = (values, _content) if _is_content(text) else (ranges, _shape)
+        if name in found:
             raise ShapeError(f"shapes {text!r}: input {name} is given twice.")
-        ranges[name] = ShapeRange(*(parts * 3 if len(parts) == 1 else parts))
-    return OptimizationProfile(ranges)
+        bounds = [read(part, text) for part in parts]
+        found[name] = ShapeRange(*(bounds * 3 if len(bounds) == 1 else bounds))
+    return OptimizationProfile(ranges, values)
 
 
 def parse_profiles(texts: Iterable[str]) -> tuple[OptimizationProfile, ...]:
     """As parse_shapes for any number of profiles: an input that comes again starts the next one."""
     groups: list[list[str]] = []
-    names: set[str] = set()
+    given: set[tuple[str, bool]] = set()
     for text in texts:
-        name = text.rpartition(":")[0]
-        if not groups or name in names:
+        item = (text.rpartition(":")[0], _is_content(text))
+        if not groups or item in given:
             groups.append([])
-            names = set()
+            given = set()
         groups[-1].append(text)
-        names.add(name)
+        given.add(item)
     return tuple(parse_shapes(group) for group in groups)
 
 
 def format_shapes(profile: OptimizationProfile) -> list[str]:
     """The inverse of parse_shapes."""
-    texts = []
-    for name, item in profile.ranges.items():
-        bounds = [item.opt] if item.min == item.opt == item.max else [item.min, item.opt, item.max]
-        texts.append(f"{name}:" + ",".join("x".join(map(str, shape)) or "scalar" for shape in bounds))
-    return texts
+    shapes = [f"{name}:{_bounds_text(item, '{}', 'scalar')}" for name, item in profile.ranges.items()]
+    return shapes + [f"{name}:{_bounds_text(item, '[{}]', '')}" for name, item in profile.values.items()]
+
+
+def _bounds_text(item: ShapeRange, form: str, empty: str) -> str:
+    bounds = [item.opt] if item.min == item.opt == item.max else [item.min, item.opt, item.max]
+    return ",".join(form.format("x".join(map(str, sizes)) or empty) for sizes in bounds)
 
 
 def default_profile(inputs: Iterable[TensorSpec]) -> OptimizationProfile:
@@ -126,7 +134,7 @@ def profile_problems(inputs: Iterable[TensorSpec], profile: OptimizationProfile)
     specs = {spec.name: spec for spec in inputs}
     problems = [
         ProfileProblem(name, None, f"the model has no input {name}; its inputs are {', '.join(specs) or 'none'}")
-        for name in profile.ranges
+        for name in dict.fromkeys((*profile.ranges, *profile.values))
         if name not in specs
     ]
     named: dict[str, tuple[str, int, tuple[int, int, int]]] = {}
@@ -147,6 +155,10 @@ def profile_problems(inputs: Iterable[TensorSpec], profile: OptimizationProfile)
             text = _axis_problem(dim, bounds) or _name_problem(named, dim, spec.name, axis, bounds)
             if text:
                 problems.append(ProfileProblem(spec.name, axis, text))
+    for name, item in profile.values.items():
+        text = _content_problem(specs[name], item, profile.ranges.get(name)) if name in specs else ""
+        if text:
+            problems.append(ProfileProblem(name, None, text))
     return tuple(problems)
 
 
@@ -170,6 +182,24 @@ def _shape(part: str, text: str) -> Shape:
     except ValueError as error:
         raise ShapeError(
             f"shapes {text!r}: {part!r} is not a shape; write sizes joined by x, such as 1x3x224x224."
+        ) from error
+
+
+def _is_content(text: str) -> bool:
+    return text.rpartition(":")[2].lstrip().startswith("[")
+
+
+def _content(part: str, text: str) -> Shape:
+    """'[64x64]' -> (64, 64); '[]' is an empty input."""
+    part = part.strip().lower()
+    inner = part[1:-1]
+    try:
+        if part[:1] + part[-1:] != "[]":
+            raise ValueError
+        return tuple(int(value) for value in inner.split("x")) if inner else ()
+    except ValueError as error:
+        raise ShapeError(
+            f"shapes {text!r}: {part!r} is no content; write values joined by x in brackets, such as [640x480]."
         ) from error
 
 
@@ -201,6 +231,27 @@ def _axis_problem(dim: Dim, bounds: tuple[int, int, int]) -> str | None:
     if best > high:
         return f"opt {best} is larger than max {high}"
     return None
+
+
+def _content_problem(spec: TensorSpec, item: ShapeRange, shapes: ShapeRange | None) -> str:
+    """What is wrong with the content of an input, flattened; '' where nothing is."""
+    if not spec.dtype.startswith(("int", "uint")):
+        return f"{spec} holds no sizes, as its values are no integers: leave its content away"
+    counts = {len(getattr(item, bound)) for bound in BOUNDS}
+    held = {math.prod(getattr(shapes, bound)) for bound in BOUNDS} if shapes else _count(spec)
+    if len(counts) != 1 or len(held) > 1 or (held and counts != held):
+        wanted = _ranks(held) if len(held) == 1 else "one number of"
+        return f"{spec} holds {wanted} values; min, opt and max of its content have {_ranks(counts)}"
+    for index, (low, best, high) in enumerate(zip(item.min, item.opt, item.max, strict=True)):
+        if not low <= best <= high:
+            return f"value {index} of its content goes from {low} over {best} to {high}; it must not fall"
+    return ""
+
+
+def _count(spec: TensorSpec) -> set[int]:
+    """How many values it holds; empty where its size is open."""
+    sizes = [dim for dim in spec.shape if isinstance(dim, int)]
+    return set() if spec.open_axes else {math.prod(sizes)}
 
 
 def _name_problem(
@@ -237,3 +288,8 @@ def opt_shapes(inputs: Iterable[TensorSpec], profiles: tuple[OptimizationProfile
         item = given.get(spec.name) or proposed.get(spec.name)
         shapes[spec.name] = item.opt if item else tuple(int(dim) for dim in spec.shape if isinstance(dim, int))
     return shapes
+
+
+def opt_values(profiles: tuple[OptimizationProfile, ...]) -> Mapping[str, Shape]:
+    """The content, flattened, of the inputs that hold sizes: the first profile's opt; empty where there is none."""
+    return {name: item.opt for name, item in profiles[0].values.items()} if profiles else {}

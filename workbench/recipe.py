@@ -7,13 +7,34 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.types import format_size
+from workbench.types import BuildConfig, config_to_json, format_size
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raised when engines of an earlier workbench must not be reused."""
 
-_WORDS = {"keep_io_types": "keeping the types of inputs and outputs", "workspace_bytes": "workspace"}
-_WORDS_ALONE = {"model": "the model's content", "cpu_features": "the processor's abilities", "format": "its format"}
+_WORDS = {
+    "keep_io_types": "keeping the types of inputs and outputs",
+    "workspace_bytes": "workspace",
+    "gpu": "GPU",
+    "dla_core": "DLA core",
+    "strip_weights": "leaving out the weights",
+    "timing_cache": "use of the timing cache",
+    "model": "the model's content",
+    "cpu_features": "the processor's abilities",
+    "format": "its format",
+    "calibration_content": "the calibration's content",
+}
+_OPAQUE = ("model", "cpu_features", "format", "calibration_content")
+"""Their values tell a reader nothing."""
+
+
+def recipe_entries(config: BuildConfig) -> dict[str, Any]:
+    """What a configuration adds to a recipe: a calibration counts by its content, an ingredient, not by its path."""
+    entries = config_to_json(config)
+    entries["builder"]["tactic_sources"] = list(config.builder.tactic_sources)  # as it is read back
+    if config.calibration:
+        entries["calibration"] = {"algorithm": config.calibration.algorithm}
+    return entries
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:
@@ -24,16 +45,25 @@ def recipe_key(recipe: Mapping[str, Any]) -> str:
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What differs, in words; an ingredient that only one has comes with a difference named anyway."""
-    old, new = ({**recipe, **recipe["ingredients"]} for recipe in (stored, wanted))
+    old, new = _flat(stored), _flat(wanted)
     parts = []
-    for name in sorted((old.keys() & new.keys()) - {"ingredients"}):
+    for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
             values = f" ({_text(old[name])} stored, {_text(new[name])} wanted)"
-            parts.append(_WORDS_ALONE.get(name) or _WORDS.get(name, name) + values)
+            parts.append(_WORDS.get(name, name.replace("_", " ")) + ("" if name in _OPAQUE else values))
     return parts
 
 
+def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """All entries side by side. Recipes of format 1 knew neither builder options nor calibration."""
+    entries = {name: value for name, value in recipe.items() if name not in ("ingredients", "builder", "calibration")}
+    calibrator = (recipe.get("calibration") or {}).get("algorithm")
+    return {**entries, **recipe.get("builder", {}), **recipe["ingredients"], "calibrator": calibrator}
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in sorted(value.items())) or "none"
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return " and ".join(
             ", ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -52,22 +53,38 @@ class Reference:
         return dict(zip(self._names, values, strict=True))
 
 
-def random_feeds(inputs: Iterable[TensorSpec], shapes: Mapping[str, Shape], *, seed: int = 0) -> dict[str, np.ndarray]:
+def random_feeds(
+    inputs: Iterable[TensorSpec],
+    shapes: Mapping[str, Shape],
+    values: Mapping[str, Shape] | None = None,
+    *,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
     """Arrays of these shapes: floats in [0, 1), integers and booleans 0 or 1. The same for the same seed.
 
-    Raises FeedError for other types, such as strings.
+    values: the content, flattened, of inputs that hold sizes. Raises FeedError for other types, such as strings, and
+    for content of another length.
     """
     generator = np.random.default_rng(seed)
     feeds = {}
     for spec in inputs:
         shape = shapes[spec.name]
-        if spec.dtype.startswith(("float", "bfloat")):
+        if values and spec.name in values:
+            feeds[spec.name] = _holding(spec, shape, values[spec.name])
+        elif spec.dtype.startswith(("float", "bfloat")):
             feeds[spec.name] = generator.random(shape, dtype=np.float32).astype(spec.dtype)
         elif spec.dtype.startswith(("int", "uint", "bool")):
             feeds[spec.name] = generator.integers(0, 2, shape).astype(spec.dtype)
         else:
             raise FeedError(f"input {spec} cannot be filled with random values; give feeds of your own.")
     return feeds
+
+
+def _holding(spec: TensorSpec, shape: Shape, content: Shape) -> np.ndarray:
+    if math.prod(shape) != len(content):
+        sizes = "x".join(map(str, shape)) or "scalar"
+        raise FeedError(f"input {spec} of the shape {sizes} cannot hold the {len(content)} values {list(content)}.")
+    return np.array(content, spec.dtype).reshape(shape)
 
 
 def _run_error(error: Exception) -> RunError:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.model import Model
-from workbench.profiles import BOUNDS, format_shapes
-from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
+from workbench.profiles import format_shapes
+from workbench.types import BuildConfig, Calibration, OptimizationProfile, TensorSpec
 
 
 def shell_line(model: Model, config: BuildConfig, backend: str, *, reuse: bool = True) -> str:
     """One line for a POSIX shell that repeats the build."""
-    words = ["workbench", "build", _shown(model.path), "--backend", backend, "--precision", config.precision]
+    words = ["workbench", "build", shown_path(model.path), "--backend", backend, "--precision", config.precision]
     for change in model.edits:
         words += ["--dim", change]
     for profile in config.profiles:
@@ -24,9 +24,40 @@ def shell_line(model: Model, config: BuildConfig, backend: str, *, reuse: bool =
         words += ["--targets", ",".join(config.targets)]
     if not config.keep_io_types:
         words.append("--convert-io")
+    words += _builder_words(config)
     if not reuse:
         words.append("--no-reuse")
     return shlex.join(words)
+
+
+_SWITCHES = {
+    "version_compatible": "--version-compatible",
+    "refittable": "--refittable",
+    "strip_weights": "--strip-weights",
+}
+
+
+def _builder_words(config: BuildConfig) -> list[str]:
+    """Calibration and the builder's options for `workbench build`."""
+    options, words = config.builder, []
+    if config.calibration is not None:
+        words += ["--calibration", shown_path(Path(config.calibration.path))]
+        if config.calibration.algorithm != Calibration.algorithm:
+            words += ["--calibrator", config.calibration.algorithm]
+    if options.optimization_level is not None:
+        words += ["--opt-level", str(options.optimization_level)]
+    if options.tactic_sources:
+        words += ["--tactic-sources", ",".join(options.tactic_sources)]
+    for name, size in options.memory_pools.items():
+        words += ["--pool", f"{name}={size}"]
+    if not options.timing_cache:
+        words.append("--no-timing-cache")
+    words += [flag for name, flag in _SWITCHES.items() if getattr(options, name)]
+    if options.dla_core is not None:
+        words += ["--dla", str(options.dla_core)]
+    for node, precision in options.layer_precisions.items():
+        words += ["--layer-precision", f"{node}={precision}"]
+    return words
 
 
 def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool = True) -> str:
@@ -42,6 +73,13 @@ def python_code(model: Model, config: BuildConfig, backend: str, *, reuse: bool 
         fields.append(f"targets={config.targets!r}")
     if not config.keep_io_types:
         fields.append("keep_io_types=False")
+    if config.calibration is not None:
+        other = config.calibration.algorithm
+        algorithm = f", {other!r}" if other != Calibration.algorithm else ""
+        fields.append(f"calibration=wb.Calibration({shown_path(Path(config.calibration.path))!r}{algorithm})")
+    if config.builder.changed:
+        options = (f"{name}={getattr(config.builder, name)!r}" for name in config.builder.changed)
+        fields.append(f"builder=wb.BuilderOptions({', '.join(options)})")
     lines.append("config = wb.BuildConfig(")
     lines += [f"    {field}," for field in fields]
     lines += [")", f"built = wb.build(model, config, {backend!r}{'' if reuse else ', reuse=False'})", "print(built)"]
@@ -58,7 +96,7 @@ def profile_code(model: Model, profile: OptimizationProfile) -> str:
 
 def inspect_line(model: Model, profile: OptimizationProfile) -> str:
     """One line for a POSIX shell that shows the same dimensions, and every tensor at the profile's opt."""
-    words = ["workbench", "inspect", _shown(model.path)]
+    words = ["workbench", "inspect", shown_path(model.path)]
     for change in model.edits:
         words += ["--dim", change]
     words += [f"--shapes={text}" for text in format_shapes(profile)]
@@ -109,7 +147,7 @@ def _subgraph_shell(model: Model, wish: SubgraphWish, own_samples: bool) -> list
     cut = ["--backend", wish.backend, "--min-subgraph-size", str(wish.min_subgraph_size)]
     cut += ["--disable-ops", ",".join(wish.disable_ops)] if wish.disable_ops else []
     shapes = [f"--shapes={text}" for text in format_shapes(wish.profile)]
-    path, lines = _shown(model.path), []
+    path, lines = shown_path(model.path), []
     lines.append(shlex.join(["workbench", "subgraphs", path, *dims, *cut]))
     collected = []
     if wish.is_collected:
@@ -132,36 +170,12 @@ def _subgraph_paddle(model: Model, wish: SubgraphWish) -> str:
     return text.replace("predictor =", "\n".join([*lines, "predictor ="]))
 
 
-_TRTEXEC_FLAGS = {
-    "fp32": ["--noTF32"],
-    "fp16": ["--fp16", "--noTF32"],
-    "bf16": ["--bf16", "--noTF32"],
-    "int8": ["--int8", "--noTF32"],
-}
-
-
-def trtexec_line(model: Model, config: BuildConfig) -> str:
-    """The nearest trtexec call (TensorRT 8.6 to 10): precision is a flag there, and the plan fits one GPU only."""
-    words = ["trtexec", f"--onnx={_shown(model.path)}", f"--saveEngine={model.name}.{config.precision}.plan"]
-    words += _TRTEXEC_FLAGS.get(config.precision, [])
-    for index, profile in enumerate(config.profiles):
-        words += [f"--profile={index}"] if len(config.profiles) > 1 else []
-        words += [f"--{bound}Shapes={_shapes(profile, bound)}" for bound in BOUNDS]
-    if config.workspace_bytes is not None:
-        words.append(f"--memPoolSize=workspace:{config.workspace_bytes / 2**20:g}M")
-    if not config.keep_io_types:
-        words += [f"--inputIOFormats={config.precision}:chw", f"--outputIOFormats={config.precision}:chw"]
-    words.append("--profilingVerbosity=detailed")
-    note = "# TensorRT itself: this plan fits the GPU it is built on, and no other\n"
-    return note + _edits(model) + " \\\n  ".join(shlex.quote(word) for word in words)
-
-
 def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str:
     """The Paddle-TRT calls that ask for the same, for a Paddle model of this network."""
     modes = {"fp16": "Half", "bf16": "Bfloat16", "int8": "Int8"}
     lines = [
         "# for this network as a Paddle model; Paddle builds with TensorRT on the GPU it runs on",
-        *_edits(model).splitlines(),
+        *edits_text(model).splitlines(),
         "import paddle.inference as paddle_infer",
         "",
         f'config = paddle_infer.Config("{model.name}.pdmodel", "{model.name}.pdiparams")',
@@ -172,9 +186,13 @@ def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str
         "    min_subgraph_size=3,",
         f"    precision_mode=paddle_infer.PrecisionType.{modes.get(config.precision, 'Float32')},",
         f"    use_static={reuse},",
-        "    use_calib_mode=False,",
+        f"    use_calib_mode={config.calibration is not None},",
         ")",
     ]
+    if config.builder.optimization_level is not None:
+        lines.append(f"config.set_tensorrt_optimization_level({config.builder.optimization_level})")
+    if config.builder.dla_core is not None:
+        lines.append(f"config.enable_tensorrt_dla({config.builder.dla_core})")
     if config.profiles:
         lines.append("config.set_trt_dynamic_shape_info(")
         for bound in ("min", "max", "opt"):  # Paddle's order
@@ -187,22 +205,18 @@ def paddle_code(model: Model, config: BuildConfig, *, reuse: bool = True) -> str
 
 def _load_lines(model: Model) -> list[str]:
     edits = [f"model = wb.edit(model, {change!r})" for change in model.edits]
-    return [f"model = wb.load_model({_shown(model.path)!r})", *edits]
+    return [f"model = wb.load_model({shown_path(model.path)!r})", *edits]
 
 
-def _edits(model: Model) -> str:
+def edits_text(model: Model) -> str:
     """The changes that only the workbench can make, as comments."""
     return "".join(f"# of the model with dimension {change}\n" for change in model.edits)
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Relative to the working folder where that is shorter to read."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _shapes(profile: OptimizationProfile, bound: str) -> str:
-    return ",".join(f"{name}:{'x'.join(map(str, getattr(item, bound)))}" for name, item in profile.ranges.items())
 
 
 def _bytes(size: int) -> str:

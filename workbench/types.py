@@ -156,7 +156,7 @@ class Support:
     precisions: those it can fulfil, with the reason for every other one in `precision_reasons`.
     targets: what may stand in BuildConfig.targets. takes_any_shape: profiles have no effect.
     precision_notes: what to know about a precision that it does fulfil. builder_options: the fields of BuilderOptions
-    that it takes.
+    that it takes. one_target: targets exclude one another.
     """
 
     backend: str
@@ -173,6 +173,7 @@ class Support:
     takes_any_shape: bool = False
     precision_notes: Mapping[str, str] | None = None
     builder_options: tuple[str, ...] = ()
+    one_target: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""ONNX Runtime's CUDA provider, where onnxruntime-gpu is installed: python -m pytest tests/gpu"""
+"""ONNX Runtime's CUDA provider, where onnxruntime-gpu is installed."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +9,17 @@ import workbench as wb
 from workbench import backends
 from workbench.accuracy import compare_outputs
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.onnxruntime_cuda]
 DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
-    raw = gzip.decompress((DATA / "fashion_mnist_test" / "t10k-images-idx3-ubyte.gz").read_bytes())
-    return np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 1, 28, 28)[:256].astype(np.float32) / 255
-
-
-@pytest.fixture(scope="module")
-def on_cpu(pictures, tmp_path_factory) -> dict:
+def on_cpu(pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict:
     store = wb.EngineStore(tmp_path_factory.mktemp("store"))
     model = wb.load_model(DATA / "models" / "fashion_cnn.onnx")
     built = wb.build(model, wb.BuildConfig(targets=("cpu",)), "onnxruntime", store=store)
     with wb.open_engine(built.engine) as session:
-        return session.run({"image": pictures})
+        return session.run({"image": pictures[:256]})
 
 
 def test_the_cuda_target_is_offered_with_tf32():
@@ -42,7 +35,7 @@ def test_an_engine_for_cuda_runs_there_and_agrees_with_the_cpu(precision, relati
     built = wb.build(model, config, "onnxruntime", store=wb.EngineStore(tmp_path))
     with wb.open_engine(built.engine) as session:
         assert session.provider == "cuda"
-        outputs = session.run({"image": pictures})
+        outputs = session.run({"image": pictures[:256]})
         times = session.times_ms(50)
     difference = compare_outputs(on_cpu, outputs)[0]
     print(f"{precision}: relative {difference.relative:.2e}, median {np.median(times):.3f} ms at batch 256")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench.fusion import Fusion, Node, link
 from workbench.fusion.files import read_nodes
-from workbench.fusion.inspector import parse_inspection
+from workbench.inspector import parse_inspection
 from workbench.fusion.story import read_build_log
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.types import LogLine

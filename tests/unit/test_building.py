@@ -28,7 +28,7 @@ from helpers_building import (
 )
 from onnx import numpy_helper
 
-from workbench.backends._nvidia import read_plan_header
+from workbench.backends.plan_record import read_plan_header
 from workbench.build_process import STARTING
 from workbench.building import WAITING, Built, build, check_support
 from workbench.engine import read_layers, read_log, verify

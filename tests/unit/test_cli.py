@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from helpers_sources import NEEDS_TORCH, PADDLE_SCALAR, write_net
 from models import FASHION_CNN, FOREIGN, save
 
 from workbench.cli import main
+from workbench.commands.options import BUILDER_FLAGS
 from workbench.export.environments import ENVIRONMENTS
 from workbench.model import load_model
+from workbench.types import BuilderOptions
 
 NET = str(FASHION_CNN)
 ORT = ["--backend", "onnxruntime"]
@@ -58,12 +61,19 @@ def has_types(data: dict[str, Any], types: dict[str, Any]) -> bool:
 
 def test_backends_tells_what_each_can_do(run: Run) -> None:
     data = run.json("backends")
-    assert data["backends"].keys() == {"rtx", "onnxruntime"}
+    assert list(data["backends"]) == ["tensorrt", "rtx", "onnxruntime"]
     for item in data["backends"].values():
         assert has_types(item, {"can_build": bool, "can_run": bool, "build_reason": str, "run_reason": str})
-        assert has_types(item, {"precisions": list, "targets": list})
+        assert has_types(item, {"precisions": list, "targets": list, "builder_options": list})
     assert data["backends"]["onnxruntime"]["can_run"] is True
     assert has_types(data["machine"], {"cpu": str, "cores": int, "gpus": list, "python": str})
+
+
+def test_every_option_of_the_builder_has_a_flag_that_bench_and_build_know(run: Run) -> None:
+    assert BUILDER_FLAGS.keys() == {field.name for field in fields(BuilderOptions)}
+    for verb in ("build", "bench", "hybrid"):
+        _, out, _ = run(verb, "--help")
+        assert all(flag in out for flag in BUILDER_FLAGS.values())
 
 
 @pytest.mark.rtx
@@ -74,15 +84,17 @@ def test_inspect_tells_tensors_operators_and_support(run: Run) -> None:
     ]
     assert [item["shape"] for item in data["outputs"]] == [[None, 10]]
     assert (data["opset"], data["nodes"], data["ops"]["Conv"]) == (17, 26, 7)
-    assert {name: item["supported"] for name, item in data["backends"].items()} == {"rtx": True, "onnxruntime": True}
+    assert [data["backends"][name]["supported"] for name in ("rtx", "onnxruntime")] == [True, True]
+    can_build = run.json("backends")["backends"]["tensorrt"]["can_build"]
+    assert data["backends"]["tensorrt"]["supported"] is (True if can_build else None)
 
 
 @pytest.mark.rtx
 def test_inspect_gives_the_reasons_of_a_refusal(run: Run, tmp_path: Path) -> None:
     data = run.json("inspect", save(tmp_path / "net.onnx", FOREIGN))
-    for item in data["backends"].values():
-        assert item["supported"] is False
-        assert item["reasons"][0].startswith("frob (foreign.Frobnicate): ")
+    for name in ("rtx", "onnxruntime"):
+        assert data["backends"][name]["supported"] is False
+        assert data["backends"][name]["reasons"][0].startswith("frob (foreign.Frobnicate): ")
 
 
 @pytest.mark.rtx
@@ -264,6 +276,27 @@ MISTAKES: dict[str, Arguments] = {
     "feeds: cut off": lambda folder: ["compare", NET, "--feeds", array_file(folder, b"PK\x03\x04")],
     "feeds: one array": lambda folder: ["compare", NET, "--feeds", array_file(folder)],
 }
+MISTAKES |= {
+    name: lambda _, words=words: ["build", NET, *words]  # type: ignore[misc]
+    for name, words in {
+        "level": ["--opt-level", "high"],
+        "level below zero": ["--opt-level=-1"],
+        "pool without size": ["--pool", "tactic_dram"],
+        "pool of no size": ["--pool", "tactic_dram=lots"],
+        "pool twice": ["--pool", "a=1G", "--pool", "a=2G"],
+        "core": ["--dla", "first"],
+        "layer without precision": ["--layer-precision", "/conv"],
+        "no such samples": ["--calibration", "none.npz"],
+        "calibrator": ["--calibrator", "percentile"],
+        "calibrator of nothing": ["--calibrator", "minmax"],
+        "content of an input": ["--shapes", "image:[1x2]"],
+    }.items()
+}
+MISTAKES |= {
+    "graph without a GPU": lambda _: ["bench", NET, *ORT, *QUICK, "--no-cuda-graph"],
+    "layers without a GPU": lambda folder: ["bench", NET, *ORT, *QUICK, "--profile", folder / "p.json"],
+    "no recording": lambda folder: ["recorded", folder],
+}
 FAILURES: dict[str, Arguments] = {
     "foreign operator": lambda folder: ["build", save(folder / "net.onnx", FOREIGN), *ORT],
     "cannot run here": lambda _: ["bench", NET, "--backend", "rtx"],
@@ -329,10 +362,24 @@ def test_compare_fails_where_outputs_differ_by_more_than_is_allowed(run: Run) ->
     assert (status, out) == (1, "") and "output logits of onnxruntime:fp16 differs by" in err
 
 
-def test_bench_refuses_options_of_a_build_for_an_engine_that_is_built(run: Run) -> None:
+@pytest.mark.parametrize(
+    "words", [["--precision", "fp16"], ["--dim", "batch=2"], ["--opt-level", "5"], ["--convert-io"]]
+)
+def test_bench_refuses_options_of_a_build_for_an_engine_that_is_built(run: Run, words: list[str]) -> None:
     key = run.json("build", NET, *ORT)["key"]
-    status, _, err = run("bench", "--engine", key, "--precision", "fp16")
+    status, _, err = run("bench", "--engine", key, *words)
     assert status == 2 and "an engine is built already" in err
+
+
+def test_bench_says_that_no_gpu_was_timed(run: Run) -> None:
+    data = run.json("bench", NET, *ORT, *QUICK)
+    assert (data["host_median_ms"], data["host_clock"], data["profile"]) == (None, "", None)
+
+
+def test_layers_are_not_timed_without_a_gpu_and_the_sentence_says_why(run: Run, tmp_path: Path) -> None:
+    _, _, err = run("bench", NET, *ORT, *QUICK, "--profile", tmp_path / "p.json")
+    assert "--profile: this engine cannot time single layers, as it does not run on an NVIDIA GPU" in err
+    assert not (tmp_path / "p.json").exists()
 
 
 def test_version(run: Run) -> None:

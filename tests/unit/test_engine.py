@@ -148,7 +148,8 @@ def test_everything_in_the_configuration_makes_another_key(origin: tuple[Path, B
     keys = {recipe_key(recipe)}
     changes = {
         "format": 0, "model": "x", "backend": "x", "precision": "x", "profiles": [{}], "workspace_bytes": 1,
-        "targets": ["sm75"], "keep_io_types": False, "ingredients": {**recipe["ingredients"], "release": "0"},
+        "targets": ["sm75"], "keep_io_types": False, "calibration": {"algorithm": "x"}, "builder": {"optimization_level": 1},
+        "ingredients": {**recipe["ingredients"], "release": "0"},
     }  # fmt: skip
     assert set(changes) == set(recipe)
     for name, value in changes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,39 @@ def test_unticking_every_target_is_no_wish_for_all_of_them(state: BuilderState) 
     assert state.targets == ()
     options.targets.children[3].value = True
     assert state.targets == ("sm89",)
+
+
+def test_of_targets_that_exclude_one_another_exactly_one_is_chosen(state: BuilderState) -> None:
+    targets = {"targets": ("gpu", "ampere+"), "default_targets": ("gpu",), "one_target": True}
+    state.supports = {**state.supports, "onnxruntime": replace(state.supports["onnxruntime"], **targets)}
+    state.backend = "onnxruntime"
+    (choice,) = AdvancedOptions(state).targets.children
+    gpu, ampere = choice.children
+    assert (gpu.value, ampere.value, state.targets) == (True, False, None)
+    assert ampere.description == "ampere+ (Ampere and newer)"
+    ampere.value = True
+    assert (gpu.value, state.targets) == (False, ("ampere+",))
+    gpu.value = True
+    assert (ampere.value, state.targets) == (False, None)
+
+
+def test_calibration_is_asked_for_where_the_back_end_calibrates(state: BuilderState, tmp_path: Path) -> None:
+    """No back end without a GPU calibrates, so one is told to."""
+    state.backend = "onnxruntime"
+    options = AdvancedOptions(state)
+    assert options.calibration_row.layout.display == "none" and not options.fold.is_open
+    here = state.supports["onnxruntime"]
+    state.supports = {**state.supports, "onnxruntime": replace(here, precisions=("fp32", "int8"))}
+    state.precision = "int8"
+    assert options.calibration_row.layout.display == "" and options.fold.is_open
+    assert "int8 needs the range of every activation" in options.calibration_note.value
+    options.calibration.value = str(tmp_path / "none.npz")
+    assert "there is no such calibration file" in options.calibration_note.value
+    (tmp_path / "samples.npz").touch()
+    options.calibration.value = str(tmp_path / "samples.npz")
+    assert options.calibration_note.value == "" and state.calibration == options.calibration.value
+    state.precision = "fp32"
+    assert options.calibration_row.layout.display == "none"
 
 
 def test_options_are_linked_both_ways(state: BuilderState) -> None:

@@ -48,6 +48,18 @@ def test_an_engine_of_an_edited_model_is_linked_as_well(home: Path) -> None:
     assert len(FusionState(built, Files()).opened.fusion.nodes) == 26
 
 
+def test_times_of_layers_are_coloured_and_the_code_takes_them_first() -> None:
+    layers = RECORDED / "resnet18_fp32.inspector.json"
+    names = [group.layer.name for group in FusionState(layers, FILES).opened.fusion.groups]
+    view = FusionView(layers, model=FILES.model, times_ms=dict.fromkeys(names, 0.25))
+    assert view.state.opened.fusion.time_ms == pytest.approx(0.25 * len(names))
+    assert "time" in view.state.picture.colors
+    first, then = view.state.code()["Command line"].splitlines()
+    assert first.startswith("workbench bench --engine ") and first.endswith(" --profile layer_times.json")
+    assert "--profile=layer_times.json" in then
+    assert "profile='layer_times.json'" in view.state.code()["Python"]
+
+
 def test_the_story_is_turned_page_by_page_and_ends_at_both_ends(recorded: FusionState) -> None:
     assert recorded.passes[0].title == "the network as parsed" and recorded.place == 0
     recorded.turn(-1)

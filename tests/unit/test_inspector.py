@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from helpers_fusion import ENGINES, inspector_text, layers
 
-from workbench.fusion.inspector import parse_inspection, parse_layer_times
+from workbench.inspector import parse_inspection, parse_layer_times
 from workbench.layers import LayerTensor, covered_nodes
 
 KINDS = {

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers_building import children, folders_left
 
-from workbench.backends._nvidia import read_plan_header
+from workbench.backends.plan_record import read_plan_header
 from workbench.engine import read_layers, read_log, verify
 from workbench.errors import BuildError, Cancelled, ConfigError, ShapeError
 from workbench.export import described, example_models

@@ -33,7 +33,7 @@ def opened(tmp_path: Path) -> Open:
     ) -> tuple[Session, tuple[LayerInfo, ...]]:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         config = backend.resolve(model, BuildConfig(**options))
-        layers = backend.build(model, config, folder, lambda event: None)
+        layers = backend.build(model, config, folder, lambda event: None, caches=tmp_path)
         return backend.open(folder / backend.PLAN, config, threads=threads), layers
 
     return build_and_open

@@ -12,6 +12,7 @@ from workbench.profiles import (
     format_shapes,
     open_dimensions,
     opt_shapes,
+    opt_values,
     parse_profiles,
     profile_of,
     profile_problems,
@@ -26,7 +27,12 @@ GOOD = "image:1x3x64x64,4x3x224x224,8x3x640x640"
 
 shapes = st.lists(st.integers(1, 10**6), max_size=6).map(tuple)
 ranges = st.builds(ShapeRange, shapes, shapes, shapes)
-profiles = st.dictionaries(st.text(min_size=1), ranges).map(OptimizationProfile)
+contents = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6).map(tuple)
+profiles = st.builds(
+    OptimizationProfile,
+    st.dictionaries(st.text(min_size=1), ranges),
+    st.dictionaries(st.text(min_size=1), st.builds(ShapeRange, contents, contents, contents)),
+)
 
 
 def problems(*texts: str, inputs: tuple[TensorSpec, ...] = (IMAGE,)) -> list[str]:
@@ -70,6 +76,59 @@ def test_text_that_is_no_profile_is_quoted(text: str) -> None:
 def test_an_input_given_twice_is_refused() -> None:
     with pytest.raises(ShapeError, match="input x is given twice"):
         parse_shapes(["x:1x8", "x:2x8"])
+
+
+SIZE = TensorSpec("size", "int64", (2,))
+
+
+def test_brackets_hold_the_content_of_an_input_and_its_shape_may_stand_beside() -> None:
+    profile = parse_shapes(["size:[64x64],[320x320],[640x640]", "size:2", "scale:[3]"])
+    assert profile.values == {
+        "size": ShapeRange((64, 64), (320, 320), (640, 640)),
+        "scale": ShapeRange((3,), (3,), (3,)),
+    }
+    assert profile.ranges == {"size": ShapeRange((2,), (2,), (2,))}
+
+
+@pytest.mark.parametrize("text", ["x:[", "x:[1x]", "x:[1],[2]", "x:[1,2,3]", "x:[axb]", "x:[1],2,3"])
+def test_brackets_that_hold_no_content_are_quoted(text: str) -> None:
+    with pytest.raises(ShapeError) as error:
+        parse_shapes([text])
+    assert repr(text) in str(error.value)
+
+
+def test_a_content_given_again_starts_the_next_profile_and_one_beside_a_shape_does_not() -> None:
+    first, second = parse_profiles(["x:1x3", "size:2", "size:[1x2]", "size:[3x4]"])
+    assert (first.ranges.keys(), first.values["size"].opt) == ({"x", "size"}, (1, 2))
+    assert (second.ranges.keys(), second.values["size"].opt) == (set(), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("other:[1x2]", "the model has no input other; its inputs are image, size"),
+        ("size:[1x2x3]", "size: int64[2] holds 2 values; min, opt and max of its content have 3"),
+        ("size:[1],[1x2],[1x2]", "size: int64[2] holds 2 values; min, opt and max of its content have 1 or 2"),
+        ("size:[64x64],[32x640],[640x640]", "value 0 of its content goes from 64 over 32 to 640; it must not fall"),
+        ("image:[1]", "image: float32[batch, 3, height, width] holds no sizes"),
+    ],
+)
+def test_each_problem_of_a_content_is_told_in_words(text: str, says: str) -> None:
+    (problem,) = problems(GOOD, text, inputs=(IMAGE, SIZE))
+    assert problem.startswith(says)
+
+
+def test_a_content_that_fits_has_no_problems_whether_the_length_is_fixed_or_open() -> None:
+    assert problems("size:[64x64],[320x320],[640x640]", inputs=(SIZE,)) == []
+    open_size = TensorSpec("size", "int64", ("n",))
+    assert problems("size:3", "size:[1x2x3]", inputs=(open_size,)) == []
+
+
+def test_the_content_to_run_with_is_the_first_profiles_opt() -> None:
+    given_profiles = parse_profiles(["size:[1x2],[3x4],[5x6]", "size:[7x8]"])
+    assert opt_values(given_profiles) == {"size": (3, 4)}
+    assert opt_values(()) == {}
+    assert opt_shapes((SIZE,), given_profiles) == {"size": (2,)}
 
 
 # ---- open dimensions and proposals

@@ -125,13 +125,30 @@ def test_everything_else_that_comes_from_outside_is_text(results: tuple[Built, B
         render.phase_tree([Phase(EVIL, 0, 1, 2, 0.0, None)], 1.0),
         render.log_lines([LogLine("error", EVIL)], 1),
         render.code_block(EVIL),
-        render.measurement_card(Measurement((1.0,), 1, {EVIL: (1,)}, EVIL, machine), EVIL),
+        render.measurement_card(Measurement((1.0,), 1, {EVIL: (1,)}, EVIL, machine, (1.0,), EVIL), EVIL),
         render.machine_table(machine, [support]),
     ):
         assert EVIL in read(html).text
 
 
 # ---- cards
+
+
+def test_the_card_of_a_gpu_shows_both_clocks_and_any_other_one() -> None:
+    one = Measurement((1.0, 2.0, 3.0), 1, {"x": (1,)}, "perf_counter", this_machine())
+    both = dataclasses.replace(one, clock="CUDA events", host_times_ms=(4.0, 5.0, 6.0), host_clock="with copies")
+    text = read(render.measurement_card(both, "tensorrt fp16")).text
+    for words in ("median on the GPU2.000 ms", "host to host5.000 ms", "CUDA events", "with copies"):
+        assert words in text
+    text = read(render.measurement_card(one, "onnxruntime fp16")).text
+    assert "median2.000 ms" in text and "GPU" not in text.split("perf_counter")[0] and "host to host" not in text
+
+
+def test_an_engine_for_this_gpu_runs_on_the_gpu_it_was_built_on(results: tuple[Built, Built]) -> None:
+    engine = results[0].engine
+    machine = {**engine.machine, "gpus": [{"name": "NVIDIA H200"}]}
+    engine = dataclasses.replace(engine, recipe={**engine.recipe, "targets": ["gpu"]}, machine=machine)
+    assert "runs onNVIDIA H200" in read(render.result_card(dataclasses.replace(results[0], engine=engine))).text
 
 
 def test_the_card_of_a_new_engine_says_built_and_why_it_was_not_reused(results: tuple[Built, Built]) -> None:

@@ -14,7 +14,7 @@ from models import FASHION_CNN, FOREIGN, LIGHT, OCR_CLS, OCR_DET, RELU, save, sa
 
 from workbench import BuildConfig, Model, build, default_profile, edit, load_model, parse_shapes
 from workbench.backends import rtx
-from workbench.backends._nvidia import check_plan, read_plan_header
+from workbench.backends.plan_record import check_plan, read_plan_header
 from workbench.errors import BackendError, BuildError, ConfigError, ShapeError
 from workbench.layers import LayerInfo, covered_nodes
 from workbench.precision import converter_release
@@ -42,7 +42,8 @@ def built(tmp_path: Path) -> Build:
     def build_here(model: Model, **options: Any) -> Built:
         events: list[Progress | LogLine] = []
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        layers = rtx.build(model, rtx.resolve(model, BuildConfig(**options)), folder, events.append)
+        config = rtx.resolve(model, BuildConfig(**options))
+        layers = rtx.build(model, config, folder, events.append, caches=tmp_path)
         return Built(folder / rtx.PLAN, layers, events)
 
     return build_here

@@ -13,8 +13,11 @@ import pytest
 from models import FASHION_CNN, OCR_CLS
 
 from workbench import BuildConfig, Model, OptimizationProfile, build, edit, load_model, parse_shapes
-from workbench.cli import main
-from workbench.snippets import inspect_line, paddle_code, profile_code, python_code, shell_line, trtexec_line
+from workbench.cli import _parser, main
+from workbench.commands.common import read_config
+from workbench.snippets import inspect_line, paddle_code, profile_code, python_code, shell_line
+from workbench.trtexec import trtexec_line
+from workbench.types import BuilderOptions, Calibration
 
 PROFILE = parse_shapes(["image:1x1x28x28,4x1x28x28,8x1x28x28"])
 FULL = BuildConfig("fp16", (PROFILE,), 1 << 30, ("sm89", "sm120"), keep_io_types=False)
@@ -102,7 +105,7 @@ def test_paths_are_shown_relative_to_the_working_folder(fashion_cnn: Model, monk
 
 
 def test_trtexec_gets_precision_shapes_and_workspace(fashion_cnn: Model) -> None:
-    words = shlex.split(trtexec_line(fashion_cnn, FULL).replace("\\\n", " "), comments=True)
+    words = shlex.split(trtexec_line(fashion_cnn, FULL, "rtx").replace("\\\n", " "), comments=True)
     assert words[0] == "trtexec"
     assert {"--fp16", "--minShapes=image:1x1x28x28", "--optShapes=image:4x1x28x28"} < set(words)
     assert {"--maxShapes=image:8x1x28x28", "--memPoolSize=workspace:1024M"} < set(words)
@@ -114,7 +117,7 @@ FLAGS |= {"bf16": {"--bf16", "--noTF32"}, "int8": {"--int8", "--noTF32"}}
 
 @pytest.mark.parametrize("precision", FLAGS)
 def test_trtexecs_flags_follow_the_precision(fashion_cnn: Model, precision: str) -> None:
-    words = set(shlex.split(trtexec_line(fashion_cnn, BuildConfig(precision)).replace("\\\n", " ")))
+    words = set(shlex.split(trtexec_line(fashion_cnn, BuildConfig(precision), "rtx").replace("\\\n", " ")))
     assert words & set().union(*FLAGS.values()) == FLAGS[precision]
 
 
@@ -134,3 +137,95 @@ def test_code_is_short(fashion_cnn: Model) -> None:
     for code in (python_code(fashion_cnn, FULL, "rtx"), paddle_code(fashion_cnn, FULL)):
         assert len(code.splitlines()) < 22
         assert not re.search(r"[ \t]+$", code, re.MULTILINE)
+
+
+# ---- what only NVIDIA's builder can be told
+
+
+OPTIONS = BuilderOptions(
+    optimization_level=5,
+    tactic_sources=("cublas", "jit_convolutions"),
+    memory_pools={"tactic_dram": 2 << 30, "dla_local_dram": 1 << 20},
+    timing_cache=False,
+    version_compatible=True,
+    refittable=True,
+    strip_weights=True,
+    dla_core=1,
+    layer_precisions={"/a=b/Conv": "fp32", "/head/Gemm": "fp16"},
+)
+INT8 = BuildConfig(
+    "int8",
+    (parse_shapes(["image:1x1x28x28", "size:[1x2],[3x4],[5x6]"]),),
+    1 << 30,
+    ("ampere+",),
+    calibration=Calibration("my samples.npz", "minmax"),
+    builder=OPTIONS,
+)
+TABLE = BuildConfig("int8", calibration=Calibration("a.table"))
+
+
+def words_of(line: str) -> list[str]:
+    return shlex.split(line.replace("\\\n", " "), comments=True)
+
+
+@pytest.mark.parametrize("config", [INT8, TABLE, BuildConfig()], ids=["everything", "a table", "nothing"])
+def test_the_shell_line_says_every_option_and_is_read_back_as_the_same(
+    fashion_cnn: Model, config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("my samples.npz", "a.table"):
+        Path(name).touch()
+    line = shell_line(fashion_cnn, config, "tensorrt")
+    assert read_config(_parser().parse_args(shlex.split(line)[1:])) == config
+
+
+@pytest.mark.parametrize("config", [INT8, TABLE, BuildConfig()], ids=["everything", "a table", "nothing"])
+def test_the_python_code_makes_the_same_configuration(fashion_cnn: Model, config: BuildConfig) -> None:
+    code = python_code(fashion_cnn, config, "tensorrt")
+    lines = code.splitlines()
+    made: dict[str, BuildConfig] = {}
+    exec("\n".join(line for line in lines if not line.startswith(("built =", "print("))), {}, made)
+    assert made["config"] == config
+    assert ("BuilderOptions" in code) == (config.builder != BuilderOptions())
+
+
+def test_trtexec_gets_its_own_names_of_the_builders_options(fashion_cnn: Model) -> None:
+    words = set(words_of(trtexec_line(fashion_cnn, INT8, "tensorrt")))
+    assert {
+        "--builderOptimizationLevel=5",
+        "--tacticSources=+CUBLAS,-CUBLAS_LT,-CUDNN,-EDGE_MASK_CONVOLUTIONS,+JIT_CONVOLUTIONS",
+        "--memPoolSize=workspace:1024M,dlaLocalDRAM:1M",
+        "--noBuilderCache",
+        "--versionCompatible",
+        "--refit",
+        "--stripWeights",
+        "--useDLACore=1",
+        "--allowGPUFallback",
+        "--precisionConstraints=obey",
+        "--layerPrecisions=/a=b/Conv:fp32,/head/Gemm:fp16",
+        "--hardwareCompatibilityLevel=ampere+",
+        "--minShapes=image:1x1x28x28,size:1x2",
+        "--maxShapes=image:1x1x28x28,size:5x6",
+    } <= words
+
+
+def test_trtexec_says_what_it_cannot_do(fashion_cnn: Model) -> None:
+    line = trtexec_line(fashion_cnn, INT8, "tensorrt")
+    assert "# trtexec cannot limit the pool tactic_dram\n" in line
+    assert "no samples" in line and "--calib=" not in words_of(line)
+    assert "--calib=a.table" in words_of(trtexec_line(fashion_cnn, TABLE, "tensorrt"))
+
+
+def test_for_tensorrt_trtexec_makes_the_same_kind_of_plan_and_keeps_its_measurements(fashion_cnn: Model) -> None:
+    here, other = (trtexec_line(fashion_cnn, BuildConfig(), name) for name in ("tensorrt", "rtx"))
+    assert "same kind of plan" in here and "no other" in other
+    assert "--timingCacheFile=timing.cache" in words_of(here)
+    assert not any(word.startswith(("--timingCache", "--hardware")) for word in words_of(other))
+
+
+def test_paddle_calibrates_and_gets_what_it_knows_of_the_builders_options(fashion_cnn: Model) -> None:
+    code = paddle_code(fashion_cnn, INT8)
+    assert "use_calib_mode=True" in code and "use_calib_mode=False" in paddle_code(fashion_cnn, BuildConfig("int8"))
+    assert "config.set_tensorrt_optimization_level(5)" in code and "config.enable_tensorrt_dla(1)" in code
+    ast.parse(code)
+    assert "set_tensorrt" not in paddle_code(fashion_cnn, BuildConfig())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,7 +18,8 @@ from helpers_building import BOTH, PATIENCE_S, ROOT, children, leftovers, long, 
 
 from workbench.errors import BuildError, Cancelled, ConfigError
 from workbench.store import EngineStore
-from workbench.types import LogLine, Progress
+from workbench.types import Calibration, LogLine, Progress
+from workbench.widgets.form_state import FORM
 from workbench.widgets.phases import Phase, search_log, update_phases
 from workbench.widgets.state import BUILDING, TIMING, BuilderState
 from workbench.widgets.work_state import CANCELLED, DONE, FAILED, IDLE
@@ -224,6 +226,23 @@ def test_int8_says_what_it_needs(state: BuilderState, path: Path, backend: str) 
     assert "calibration" in state.problem() and state.code() == {}
 
 
+def test_a_calibration_is_part_of_the_form_and_of_the_code(state: BuilderState, path: Path, tmp_path: Path) -> None:
+    """No back end without a GPU calibrates, so one is told to."""
+    ready(state, path, "onnxruntime")
+    here = state.supports["onnxruntime"]
+    state.supports = {**state.supports, "onnxruntime": dataclasses.replace(here, precisions=("fp32", "int8"))}
+    samples = tmp_path / "samples.npz"
+    samples.touch()
+    state.calibration = f" {samples} "
+    assert state.config().calibration is None, "fp32 needs none"
+    state.precision = "int8"
+    assert state.config().calibration == Calibration(str(samples))
+    for text in ("", str(tmp_path / "none.npz")):
+        state.calibration = text
+        assert state.problem() == state.calibration_problem() != ""
+    assert "calibration" in FORM
+
+
 @rtx
 def test_a_workspace_that_is_no_size_is_told_in_words(state: BuilderState, path: Path) -> None:
     ready(state, path, "rtx")
@@ -405,6 +424,7 @@ def test_time_it_measures_the_engine_that_runs_here(state: BuilderState, path: P
     assert finished(state).measurement is not None and statuses == [TIMING, DONE]
     assert state.measured_on == "onnxruntime fp16" and state.error is None
     assert len(state.measurement.times_ms) == 100 and min(state.measurement.times_ms) > 0
+    assert (state.layer_times_ms, state.measurement.host_times_ms) == ({}, ()), "only a GPU has them"
     state.start()
     assert finished(state).measurement is None, "a new build forgets the old measurement"
 

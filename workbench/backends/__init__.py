@@ -13,10 +13,13 @@ import numpy as np
 from workbench.errors import ConfigError, FeedError
 from workbench.layers import LayerInfo
 from workbench.model import Model
-from workbench.types import BuildConfig, Feeds, Listener, ModelSupport, Support, TensorSpec
+from workbench.profiles import check_profile, default_profile
+from workbench.types import BuildConfig, Feeds, Listener, ModelSupport, OptimizationProfile, Support, TensorSpec
 
-NAMES = ("rtx", "onnxruntime")
-NETWORK_NAMES = ("rtx",)
+NAMES = ("tensorrt", "rtx", "onnxruntime")
+NETWORK_NAMES = ("tensorrt", "rtx")
+CALIBRATION = "calibration.cache"
+"""The calibration table's file name inside an engine's folder, whether it was made by the build or handed in."""
 
 
 class Session(Protocol):
@@ -77,8 +80,12 @@ class Backend(Protocol):
     def check(self, model: Model, listener: Listener) -> ModelSupport:
         """Whether it takes the model's nodes. Runs in a child process."""
 
-    def build(self, model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
-        """Build a resolved configuration and write the plan into `folder`. Runs in a child process."""
+    def build(
+        self, model: Model, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
+    ) -> tuple[LayerInfo, ...]:
+        """Build a resolved configuration and write the plan into `folder`. Runs in a child process.
+
+        caches: a folder for what later builds can reuse."""
 
     def open(self, plan: Path, config: BuildConfig, *, threads: int | None = None, in_turns: bool = False) -> Session:
         """Open a plan built for this resolved configuration. Raises BackendError when it cannot run on this machine.
@@ -97,7 +104,7 @@ class NetworkBackend(Backend, Protocol):
         """As `resolve`, for a network that is not described yet: profiles stay as they are."""
 
     def build_network(
-        self, describe: Describe, config: BuildConfig, folder: Path, listener: Listener
+        self, describe: Describe, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
     ) -> tuple[LayerInfo, ...]:
         """As `build`. `listener` hears an error of the API while `describe` runs the line at fault."""
 
@@ -129,6 +136,13 @@ def default_backend() -> str:
     return next(name for name, support in available().items() if support.can_build)
 
 
+def check_config(support: Support, model: Model, config: BuildConfig) -> None:
+    """Raise ConfigError for options, a precision or targets that the back end does not fulfil."""
+    check_builder_options(support, config)
+    check_precision(support, model, config)
+    check_targets(support, config)
+
+
 def check_precision(support: Support, model: Model, config: BuildConfig) -> None:
     """Raise ConfigError, with the reason, for a precision the back end does not fulfil."""
     if config.precision in support.precisions:
@@ -139,6 +153,31 @@ def check_precision(support: Support, model: Model, config: BuildConfig) -> None
     if config.precision == "int8" and model.is_quantized:
         reason = "this model brings its ranges along (Q/DQ nodes): build it as fp32 and they are used."
     raise ConfigError(f"{support.backend} cannot build {config.precision}: {reason}")
+
+
+def check_builder_options(support: Support, config: BuildConfig) -> None:
+    """Raise ConfigError for an option that the back end would ignore."""
+    for name in config.builder.changed:
+        if name not in support.builder_options:
+            have = ", ".join(support.builder_options) or "none of them"
+            raise ConfigError(
+                f"{support.backend} {support.release} has no use for the builder option {name}; it takes {have}."
+            )
+    if config.calibration is not None and config.precision != "int8":
+        raise ConfigError(
+            f"calibration serves int8 only, and the precision is {config.precision}; leave one of them out."
+        )
+
+
+def settle_profiles(model: Model, config: BuildConfig) -> tuple[OptimizationProfile, ...]:
+    """The profiles that a model needs: the given ones, checked, or a proposal; none where all shapes are fixed.
+
+    Raises ShapeError."""
+    for profile in config.profiles:
+        check_profile(model.inputs, profile)
+    has_open_axes = any(spec.open_axes for spec in model.inputs)
+    holds_values = any(profile.values for profile in config.profiles)
+    return config.profiles or (default_profile(model.inputs),) if has_open_axes or holds_values else ()
 
 
 def check_targets(support: Support, config: BuildConfig) -> None:
@@ -170,6 +209,6 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
 
 
 INT8_NEEDS_CALIBRATION = (
-    "it needs the range of every activation, found by calibration, which this release cannot do yet. "
-    "A model with Q/DQ nodes brings its ranges along: build it as fp32."
+    "it needs the range of every activation, found by calibration, which only the back end tensorrt can do, up to "
+    "release 10. A model with Q/DQ nodes brings its ranges along: build it as fp32."
 )

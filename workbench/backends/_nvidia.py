@@ -1,90 +1,276 @@
-"""What TensorRT and TensorRT-RTX share: parse, build, read plans. Alone in knowing the releases apart.
+"""What sets releases of TensorRT (8.6 to 11) and TensorRT-RTX apart; no other module asks which one it speaks to.
 
-`trt` is the module of one of them, handed in by the back end. Everything here runs in the build's child process.
+`abilities` answers from the release's number, before anything is loaded. Every other function is handed the module,
+`trt`, and asks it for the name that it is about to use.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-import onnx
-
-from workbench.backends.nvidia_words import plain, remedy
+from workbench import precision
+from workbench.backends.nvidia_log import LogPhases
 from workbench.errors import BuildError
-from workbench.layers import LayerInfo, parse_layer_records
-from workbench.model import Model, graphs, operator
-from workbench.types import BuildConfig, Listener, LogLine, OptimizationProfile, Progress, Refusal
+from workbench.layers import metadata_nodes
+from workbench.model import Model, operator
+from workbench.types import BuildConfig, Listener, LogLine, Progress
 
-_MAGIC = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
-_RTX_TARGET_BITS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-
-_CODES = {
-    "UNSUPPORTED_NODE": "TensorRT has no such operator",
-    "UNSUPPORTED_NODE_ATTR": "TensorRT does not take one of its attributes",
-    "UNSUPPORTED_NODE_DATATYPE": "TensorRT does not take its data type",
-    "UNSUPPORTED_NODE_DYNAMIC": "TensorRT needs fixed dimensions here",
-    "UNSUPPORTED_NODE_INPUT": "TensorRT does not take one of its inputs",
-    "UNSUPPORTED_NODE_SHAPE": "TensorRT does not take its shape",
-}
+OLDEST = (8, 6)
 
 
 @dataclass(frozen=True)
-class PlanHeader:
-    """What the first bytes of a plan tell. `targets` is empty where the plan does not say what GPUs it is for."""
+class Abilities:
+    """What a release of TensorRT can be told.
 
-    backend: str
-    release: str
-    targets: tuple[str, ...]
-
-
-def read_plan_header(path: Path) -> PlanHeader | None:
-    """Read a plan's kind, release and compute capabilities; None if it is not a plan."""
-    with path.open("rb") as file:
-        head = file.read(0x28)
-    if len(head) < 0x28 or head[:4] not in _MAGIC:
-        return None
-    backend = _MAGIC[head[:4]]
-    (mask,) = struct.unpack_from("<I", head, 0x20)
-    targets = tuple(name for bit, name in enumerate(_RTX_TARGET_BITS) if mask >> bit & 1) if backend == "rtx" else ()
-    return PlanHeader(backend, ".".join(str(part) for part in head[0x18:0x1C]), targets)
-
-
-_SAME_AS_STANDARD = {f"com.microsoft.{name}" for name in ("Gelu", "QuantizeLinear", "DequantizeLinear")}
-_SEVERITIES = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "verbose"}
-_NO_GPU = "catchCudaError"
-"""A machine without a GPU logs it as an error after every other error."""
-_loggers: dict[str, Any] = {}
-
-
-def logger_for(trt: ModuleType, listener: Listener) -> Any:
-    """TensorRT's logger, its lines going to this listener from now on.
-
-    The library keeps the first logger it is given for the life of the process and ignores every other, so there is
-    one for each module, never freed.
+    weakly_typed: precisions are flags for the builder, and calibration is its business; else types are the model's.
+    precision_reasons: why it does not fulfil the others. mixes: what single layers may compute in, by the precision of
+    the whole. tactic_sources, memory_pools: in the form of BuilderOptions.
     """
 
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-        listener: Listener
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, text: str) -> None:
-            self.listener(LogLine("verbose" if _NO_GPU in text else _SEVERITIES[severity.name], text))
-
-    if trt.__name__ not in _loggers:
-        _loggers[trt.__name__] = Logger()
-    _loggers[trt.__name__].listener = listener
-    return _loggers[trt.__name__]
+    weakly_typed: bool
+    precisions: tuple[str, ...]
+    precision_reasons: Mapping[str, str]
+    mixes: Mapping[str, tuple[str, ...]]
+    targets: tuple[str, ...]
+    tactic_sources: tuple[str, ...]
+    memory_pools: tuple[str, ...]
+    builder_options: tuple[str, ...]
 
 
-def make_progress_monitor(trt: ModuleType, listener: Listener) -> Any:
+_TARGET_LEVELS = {"gpu": "NONE", "ampere+": "AMPERE_PLUS", "same-cc": "SAME_COMPUTE_CAPABILITY"}
+_OPTIONS_8 = (
+    "optimization_level", "tactic_sources", "memory_pools", "timing_cache", "version_compatible", "refittable",
+    "dla_core", "layer_precisions",
+)  # fmt: skip
+_POOLS_8 = ("dla_managed_sram", "dla_local_dram", "dla_global_dram", "tactic_dram")
+_8 = Abilities(
+    weakly_typed=True,
+    precisions=("fp32", "tf32", "fp16", "int8"),
+    precision_reasons={"bf16": "TensorRT has bf16 from release 9 on; choose fp16, or install a later release."},
+    mixes={
+        "fp32": ("fp32", "fp16"),
+        "tf32": ("fp32", "fp16"),
+        "fp16": ("fp32", "fp16"),
+        "bf16": ("fp32",),
+        "int8": ("fp32", "fp16", "int8"),
+    },
+    targets=("gpu", "ampere+"),
+    tactic_sources=("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions"),
+    memory_pools=_POOLS_8,
+    builder_options=_OPTIONS_8,
+)
+_10 = replace(
+    _8,
+    precisions=("fp32", "tf32", "fp16", "bf16", "int8"),
+    precision_reasons={},
+    targets=("gpu", "ampere+", "same-cc"),
+    memory_pools=(*_POOLS_8, "tactic_shared_memory"),
+    builder_options=(*_OPTIONS_8, "strip_weights"),
+)
+_11 = replace(
+    _10,
+    weakly_typed=False,
+    precisions=("fp32", "tf32", "fp16", "bf16"),
+    precision_reasons={
+        "int8": "from release 11 on TensorRT takes no calibration: ranges are Q/DQ nodes of the model. Build one that "
+        "has them as fp32, or install release 10."
+    },
+    mixes=precision.MIXES,
+    tactic_sources=("edge_mask_convolutions", "jit_convolutions"),
+)
+
+
+def abilities(release: str) -> Abilities:
+    """What TensorRT of this release ('8.6.0', '10.16.1.11') can be told."""
+    major = int(release.split(".")[0])
+    return _8 if major < 9 else _10 if major < 11 else _11
+
+
+def is_too_old(release: str) -> bool:
+    return tuple(int(part) for part in re.findall(r"\d+", release)[:2]) < OLDEST
+
+
+def create_network(trt: ModuleType, builder: Any) -> Any:
+    """Up to release 10 the explicit batch must be asked for; RTX and 11 know nothing else."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+    return builder.create_network(1 << int(flag) if flag is not None else 0)
+
+
+# ---- the parser
+
+
+def supported_nodes(trt: ModuleType, parser: Any, model: Model) -> tuple[bool, frozenset[int] | None]:
+    """Whether the parser takes the model; and which nodes it does, by index, where only that is told (release 8)."""
+    content, path = model.to_bytes(), str(model.path)
+    if hasattr(trt.OnnxParser, "supports_model_v2"):
+        return parser.supports_model_v2(content, path), None
+    supported, subgraphs = parser.supports_model(content, path)
+    return supported, frozenset(index for nodes, _ in subgraphs for index in nodes)
+
+
+def culprit(trt: ModuleType, error: Any, model: Model) -> tuple[str, str]:
+    """Name and operator of the node that a parser's error is about; '' where it does not tell."""
+    node = model.nodes[error.node()] if 0 <= error.node() < len(model.nodes) else None
+    told = (node.name, operator(node)) if node else ("", "")
+    if not hasattr(trt.ParserError, "node_name"):
+        return told
+    name = error.node_name() or told[0]
+    return told if node and node.name == name else (name, error.node_operator())
+
+
+# ---- types
+
+
+def set_types(trt: ModuleType, network: Any, options: Any, config: BuildConfig, listener: Listener) -> None:
+    """What makes the network compute in this precision; where typing is strong the model itself does.
+
+    Raises BuildError for a wish about a node that no layer comes from.
+    """
+    if config.precision == "tf32":
+        options.set_flag(trt.BuilderFlag.TF32)
+    else:
+        options.clear_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, "FP16"):
+        _set_weak_types(trt, network, options, config, listener)
+
+
+def _set_weak_types(trt: ModuleType, network: Any, options: Any, config: BuildConfig, listener: Listener) -> None:
+    """Flags allow a type; the builder takes it where that is faster, unless a layer is constrained."""
+    found, wishes = _types_in(network), config.builder.layer_precisions
+    allowed = {"fp16": {"FP16"}, "bf16": {"BF16"}, "int8": {"INT8", "FP16"}}.get(config.precision, set())
+    allowed |= {"FP16"} if "fp16" in wishes.values() or "HALF" in found else set()
+    allowed |= {"BF16"} & found
+    if "INT8" in found and config.calibration is None:
+        listener(LogLine("info", "The model brings its ranges along (Q/DQ nodes): int8 is allowed, nothing calibrated"))
+        allowed.add("INT8")
+    for name in sorted(allowed):
+        options.set_flag(getattr(trt.BuilderFlag, name))
+    if not config.keep_io_types:
+        _lower_io_types(trt, network, config)
+    is_plain = config.precision in ("fp32", "tf32")
+    if wishes or (is_plain and allowed & {"FP16", "BF16"}):
+        options.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+        _constrain_layers(trt, network, wishes, "fp32" if is_plain else None)
+
+
+def _types_in(network: Any) -> set[str]:
+    """The types that layers and inputs have, by TensorRT's names."""
+    made = (layer.get_output(index) for layer in _layers(network) for index in range(layer.num_outputs))
+    fed = (network.get_input(index) for index in range(network.num_inputs))
+    return {tensor.dtype.name for tensor in (*made, *fed) if tensor is not None}
+
+
+def _layers(network: Any) -> Iterator[Any]:
+    return (network.get_layer(index) for index in range(network.num_layers))
+
+
+def _lower_io_types(trt: ModuleType, network: Any, config: BuildConfig) -> None:
+    lower = getattr(trt.DataType, "BF16" if config.precision == "bf16" else "HALF")
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    for tensor in (*inputs, *(network.get_output(index) for index in range(network.num_outputs))):
+        if tensor.dtype == trt.DataType.FLOAT:
+            tensor.dtype = lower
+
+
+def _constrain_layers(trt: ModuleType, network: Any, wishes: Mapping[str, str], others: str | None) -> None:
+    """others: what layers of float32 without a wish compute in; None leaves it to the builder."""
+    open_wishes = set(wishes)
+    for layer in _layers(network):
+        nodes = metadata_nodes(layer.metadata) or (layer.name,)
+        wish = next((wishes[name] for name in nodes if name in wishes), None)
+        open_wishes -= set(nodes)
+        if wish or others:
+            _constrain(trt, layer, wish or others, is_wish=bool(wish))
+    if open_wishes:
+        names = ", ".join(sorted(open_wishes))
+        raise BuildError(
+            f"no layer of the network comes from {names}, so its precision cannot be chosen",
+            node=min(open_wishes),
+            remedy="Leave it out of the layer precisions: such nodes are folded into constants before.",
+        )
+
+
+_WISHED = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
+
+
+def _constrain(trt: ModuleType, layer: Any, wish: str | None, *, is_wish: bool) -> None:
+    """Layers of integers or shapes have no precision to choose; inputs and outputs of the network keep their type."""
+    floats = ("FLOAT", "HALF", "BF16") if is_wish else ("FLOAT",)
+    tensors = [layer.get_output(index) for index in range(layer.num_outputs)]
+    chosen = [index for index, tensor in enumerate(tensors) if tensor.dtype.name in floats]
+    if not chosen or wish is None or any(tensor.is_shape_tensor for tensor in tensors):
+        return
+    layer.precision = getattr(trt.DataType, _WISHED[wish])
+    for index in chosen:
+        if wish != "int8" and not tensors[index].is_network_output:
+            layer.set_output_type(index, layer.precision)
+
+
+# ---- what the builder is told
+
+
+def set_targets(trt: ModuleType, options: Any, targets: tuple[str, ...]) -> None:
+    """TensorRT builds for the GPU it runs on, and perhaps for its kin; RTX for any, by compute capability."""
+    if hasattr(trt, "ComputeCapability"):
+        _set_capabilities(trt, options, targets)
+    else:
+        for target in targets:
+            level = getattr(trt.HardwareCompatibilityLevel, _TARGET_LEVELS[target])
+            options.hardware_compatibility_level = level
+
+
+def _set_capabilities(trt: ModuleType, options: Any, targets: tuple[str, ...]) -> None:
+    if not targets:
+        return
+    options.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        if not options.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index):
+            raise BuildError(f"this release does not build for {target}", remedy="Leave it out of the targets.")
+
+
+def strip_weights(trt: ModuleType, options: Any) -> None:
+    """Only where `abilities` lists it."""
+    if hasattr(trt.BuilderFlag, "STRIP_PLAN"):
+        options.set_flag(trt.BuilderFlag.STRIP_PLAN)
+
+
+def share_profiles(trt: ModuleType, options: Any) -> None:
+    """Several contexts may use one optimization profile at a time; from release 11 on they always may."""
+    if hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
+        options.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+
+
+def set_calibrator(trt: ModuleType, options: Any, calibrator: Any, profile: Any) -> None:
+    """profile: with the shapes of the samples, where dimensions are open; else None."""
+    if hasattr(trt, "IInt8Calibrator"):
+        _set_int8_calibrator(options, calibrator, profile)
+
+
+def _set_int8_calibrator(options: Any, calibrator: Any, profile: Any) -> None:
+    options.int8_calibrator = calibrator
+    if profile is not None:
+        options.set_calibration_profile(profile)
+
+
+# ---- progress
+
+
+def follow_progress(trt: ModuleType, options: Any, listener: Listener) -> None:
+    """Where the builder tells of its progress, let it."""
+    if hasattr(trt, "IProgressMonitor"):
+        options.progress_monitor = _progress_monitor(trt, listener)
+
+
+def log_listener(trt: ModuleType, listener: Listener) -> Listener:
+    """Where the builder does not tell of its progress, read it from the log."""
+    return listener if hasattr(trt, "IProgressMonitor") else LogPhases(listener)
+
+
+def _progress_monitor(trt: ModuleType, listener: Listener) -> Any:
     """Builder phases as Progress. Cancelling is not its business: the parent process ends the child."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
@@ -106,189 +292,3 @@ def make_progress_monitor(trt: ModuleType, listener: Listener) -> Any:
             listener(Progress(phase, steps, steps, parent))
 
     return Monitor()
-
-
-def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, ...]:
-    """The nodes NVIDIA's parser refuses, each with the reason."""
-    logger = logger_for(trt, listener)
-    builder = trt.Builder(logger)
-    network = create_network(trt, builder)  # the parser does not keep it alive
-    parser = trt.OnnxParser(network, logger)
-    supported = parser.supports_model_v2(model.to_bytes(), str(model.path))
-    refusals = _refusals(model, parser) + _mistaken(model)
-    if not supported and not refusals:
-        return (Refusal("", "", "the parser refuses the model as a whole"),)
-    return refusals
-
-
-Fill = Callable[[ModuleType, Any, "LogKeeper"], tuple[str, ...]]
-"""fill(trt, network, log): adds inputs, layers and outputs to an INetworkDefinition; returns the names of the nodes or
-layers that errors may speak of. Raises BuildError."""
-
-
-def parse(model: Model) -> Fill:
-    """Fills a network with an ONNX model's nodes."""
-
-    def fill(trt: ModuleType, network: Any, log: LogKeeper) -> tuple[str, ...]:
-        for node in _mistaken(model):
-            raise BuildError(f"{node.node} ({node.op_type}): {node.reason}", node=node.node, remedy=remedy(node.reason))
-        parser = trt.OnnxParser(network, logger_for(trt, log))
-        if not parser.parse(model.to_bytes(), str(model.path)):
-            raise _parse_error(model, parser, log)
-        return tuple(node.name for node in model.nodes)
-
-    return fill
-
-
-def build_plan(
-    trt: ModuleType, fill: Fill, config: BuildConfig, path: Path, listener: Listener
-) -> tuple[LayerInfo, ...]:
-    """Fill a network, build it and write the plan to `path`; returns its layers as the build log lists them.
-
-    Types are in the network already; only tf32 is a flag. Raises BuildError with reason, node or layer, and remedy.
-    """
-    log = LogKeeper(listener)
-    builder = trt.Builder(logger_for(trt, log))
-    network = create_network(trt, builder)
-    names = fill(trt, network, log)
-    plan = builder.build_serialized_network(network, builder_config(trt, builder, network, config, listener))
-    if plan is None:
-        raise _build_error(names, log)
-    with path.open("wb") as file:
-        file.write(memoryview(plan))
-    return listed_layers(log.layer_records, listener)
-
-
-def check_plan(path: Path, backend: str, targets: tuple[str, ...]) -> PlanHeader:
-    """The header of a plan that was just built. Raises BuildError where it is not for this back end and these GPUs."""
-    header = read_plan_header(path)
-    if header is None or header.backend != backend or not set(targets) <= set(header.targets):
-        raise BuildError(f"the plan is not the one that was asked for: its header says {header}")
-    return header
-
-
-def listed_layers(texts: list[str], listener: Listener) -> tuple[LayerInfo, ...]:
-    """A record this release writes in a new form is told in the log; the engine itself is good."""
-    layers: list[LayerInfo] = []
-    for text in texts:
-        try:
-            layers += parse_layer_records(text)
-        except ValueError as error:
-            listener(LogLine("warning", f"the layers cannot be listed: {error}"))
-    return tuple(layers)
-
-
-def create_network(trt: ModuleType, builder: Any) -> Any:
-    """Up to release 10 the explicit batch must be asked for; RTX and 11 know nothing else."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
-    return builder.create_network(1 << int(flag) if flag is not None else 0)
-
-
-def builder_config(trt: ModuleType, builder: Any, network: Any, config: BuildConfig, listener: Listener) -> Any:
-    options = builder.create_builder_config()
-    options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    options.progress_monitor = make_progress_monitor(trt, listener)
-    if config.workspace_bytes is not None:
-        options.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
-    if config.precision == "tf32":
-        options.set_flag(trt.BuilderFlag.TF32)
-    else:
-        options.clear_flag(trt.BuilderFlag.TF32)
-    for profile in config.profiles:
-        options.add_optimization_profile(_profile(builder, network, profile))
-    if config.targets:
-        options.num_compute_capabilities = len(config.targets)
-        for index, target in enumerate(config.targets):
-            capability = getattr(trt.ComputeCapability, target.upper())
-            if not options.set_compute_capability(capability, index):
-                raise BuildError(f"this release does not build for {target}", remedy="Leave it out of the targets.")
-    return options
-
-
-def _profile(builder: Any, network: Any, profile: OptimizationProfile) -> Any:
-    """Values go to those inputs only from which this network really computes shapes."""
-    result = builder.create_optimization_profile()
-    for name, item in profile.ranges.items():
-        result.set_shape(name, item.min, item.opt, item.max)
-    inputs = (network.get_input(index) for index in range(network.num_inputs))
-    for name in (tensor.name for tensor in inputs if tensor.is_shape_tensor):
-        if name in profile.values:
-            item = profile.values[name]
-            result.set_shape_input(name, item.min, item.opt, item.max)
-    return result
-
-
-class LogKeeper:
-    """Passes lines on and keeps what the end of the build is made of: errors and layer records."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-        self.errors: list[str] = []
-        self.layer_records: list[str] = []
-
-    def __call__(self, event: Progress | LogLine) -> None:
-        if isinstance(event, LogLine):
-            if event.severity == "error":
-                self.errors.append(event.text)
-            elif event.text.startswith("Layers:\n"):
-                self.layer_records.append(event.text)
-        self.listener(event)
-
-
-def _refusals(model: Model, parser: Any) -> tuple[Refusal, ...]:
-    refusals = []
-    for index in range(parser.num_errors):
-        error = parser.get_error(index)
-        node = model.nodes[error.node()] if 0 <= error.node() < len(model.nodes) else None
-        name = error.node_name() or (node.name if node else "")
-        op_type = operator(node) if node and node.name == name else error.node_operator()
-        refusals.append(Refusal(name, op_type, _parser_reason(error)))
-    return tuple(refusals)
-
-
-def _mistaken(model: Model) -> tuple[Refusal, ...]:
-    """Nodes of other domains whose operators are called like standard ones: the parser does not look at domains."""
-    own = {(function.domain, function.name) for function in model.proto.functions}
-    return tuple(
-        Refusal(node.name, operator(node), f"NVIDIA's parser would take it for the standard {node.op_type}")
-        for graph in graphs(model.proto.graph)
-        for node in graph.node
-        if node.domain not in ("", "ai.onnx")
-        and (node.domain, node.op_type) not in own
-        and onnx.defs.has(node.op_type)
-        and operator(node) not in _SAME_AS_STANDARD
-    )
-
-
-def _parser_reason(error: Any) -> str:
-    """A failed check of the parser reads 'condition && "sentence"', or 'Assertion failed: condition: Sentence.'; often
-    there is only the condition."""
-    text = error.desc().strip()
-    if "Plugin not found" in text:
-        return "TensorRT knows no operator and no plugin of this name"
-    quoted = re.search(r'"([^"]+)"', text) or re.match(r"Assertion failed: .*?: ([A-Z].*)", text)
-    if quoted:
-        return quoted[1].rstrip(".")
-    if text.startswith("Invalid Node - ") and "\n" in text:
-        return plain(text.split("\n")[1]).removeprefix(f"{error.node_name()}: ").rstrip(".")
-    code = error.code().name
-    words = _CODES.get(code, code.replace("_", " ").lower())
-    return words if text in ("", "false") else f"{words} ({text})"
-
-
-def _parse_error(model: Model, parser: Any, log: LogKeeper) -> BuildError:
-    refusals = _refusals(model, parser)
-    if not refusals:
-        return _build_error([node.name for node in model.nodes], log)
-    first = refusals[0]
-    more = f" ({len(refusals) - 1} more nodes are refused)" if len(refusals) > 1 else ""
-    reason = f"{first.node} ({first.op_type}): NVIDIA's parser refuses it: {first.reason}{more}"
-    return BuildError(reason, node=first.node, remedy=remedy(first.reason))
-
-
-def _build_error(names: Iterable[str], log: LogKeeper) -> BuildError:
-    text = log.errors[-1] if log.errors else "the builder gave no plan and no reason"
-    known = set(names)
-    found = re.findall(r"'([^']+)'|\"([^\"]+)\"|\[ONNX Layer: ([^\]]+)\]|\bI\w+Layer (\S+?):", text)
-    node = next((name for groups in found for name in groups if name in known), None)
-    return BuildError(plain(text), node=node, remedy=remedy(text))

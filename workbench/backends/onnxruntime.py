@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto
 
 from workbench import precision
-from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_feeds, check_precision, check_targets
+from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_config, check_feeds
 from workbench.errors import BackendError, BuildError, ConfigError
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import cpu_features, this_machine, usable_cores
@@ -69,14 +69,14 @@ def support() -> Support:
         default_targets=("cpu",),
         takes_any_shape=True,
         precision_notes=None if cuda else {"fp16": _FP16_ON_CPU},
+        one_target=True,
     )
 
 
 def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     """Profiles and workspace have no effect: ONNX Runtime takes any shape."""
     here = support()
-    check_precision(here, model, config)
-    check_targets(here, config)
+    check_config(here, model, config)
     for profile in config.profiles:
         check_profile(model.inputs, profile)
     if len(config.targets) > 1:
@@ -107,7 +107,9 @@ def check(model: Model, listener: Listener = ignore) -> ModelSupport:
     return ModelSupport("onnxruntime", True)
 
 
-def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+def build(
+    model: Model, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
+) -> tuple[LayerInfo, ...]:
     runtime = _runtime()
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source = precision.converted(model, config, Path(work), listener)

@@ -14,12 +14,22 @@ from types import ModuleType
 from typing import Any
 
 from workbench import precision
-from workbench.backends import INT8_NEEDS_CALIBRATION, Describe, Session, _nvidia, check_precision, check_targets
+from workbench.backends import (
+    INT8_NEEDS_CALIBRATION,
+    Describe,
+    Session,
+    check_builder_options,
+    check_config,
+    check_targets,
+    nvidia_build,
+    nvidia_parser,
+    settle_profiles,
+)
+from workbench.backends.plan_record import check_plan
 from workbench.errors import BackendError, ConfigError
 from workbench.layers import LayerInfo
 from workbench.machine import Machine, this_machine
 from workbench.model import Model
-from workbench.profiles import check_profile, default_profile
 from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Support, ignore
 
 PLAN = "engine.plan"
@@ -45,6 +55,7 @@ def support() -> Support:
         precision_reasons={"int8": INT8_NEEDS_CALIBRATION},
         targets=_TARGETS,
         default_targets=PORTABLE,
+        builder_options=("layer_precisions",),
     )
 
 
@@ -52,26 +63,23 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     here = support()
     if not here.can_build:
         raise BackendError(here.build_reason)
-    check_precision(here, model, config)
-    config = _settled(config)
-    for profile in config.profiles:
-        check_profile(model.inputs, profile)
-    has_open_axes = any(spec.open_axes for spec in model.inputs)
-    holds_values = any(profile.values for profile in config.profiles)
-    profiles = config.profiles or (default_profile(model.inputs),)
-    return replace(config, profiles=profiles if has_open_axes or holds_values else ())
+    check_config(here, model, config)
+    precision.check_nodes(model, config)
+    return replace(_settled(config), profiles=settle_profiles(model, config))
 
 
 def resolve_network(config: BuildConfig) -> BuildConfig:
     here = support()
     if not here.can_build:
         raise BackendError(here.build_reason)
+    check_builder_options(here, config)
     return _settled(config)
 
 
 def _settled(config: BuildConfig) -> BuildConfig:
     """Without what depends on a model."""
     check_targets(support(), config)
+    precision.check_mix(config, precision.MIXES)
     if "sm75" in config.targets and config.precision == "bf16":
         raise ConfigError("Turing (sm75) has no bf16: leave sm75 out of the targets, or choose fp16.")
     if config.workspace_bytes is not None and not 0 < config.workspace_bytes < 2**48:
@@ -89,27 +97,31 @@ def ingredients(config: BuildConfig) -> dict[str, Any]:
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
-    refusals = _nvidia.check(nvidia_api(), model, listener)
+    refusals = nvidia_parser.check(nvidia_api(), model, listener)
     return ModelSupport("rtx", not refusals, refusals)
 
 
-def build(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+def build(
+    model: Model, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
+) -> tuple[LayerInfo, ...]:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source = precision.converted(model, config, Path(work), listener)
-        return _built(_nvidia.parse(source), config, folder, listener)
+        return _built(nvidia_parser.parse(source), config, folder, listener)
 
 
-def build_network(describe: Describe, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+def build_network(
+    describe: Describe, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
+) -> tuple[LayerInfo, ...]:
     return _built(lambda api, network, log: describe(api, network), config, folder, listener)
 
 
-def _built(fill: _nvidia.Fill, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
+def _built(fill: nvidia_parser.Fill, config: BuildConfig, folder: Path, listener: Listener) -> tuple[LayerInfo, ...]:
     targets = () if config.targets == PORTABLE else config.targets  # RTX's own default set, in one smaller plan
     plan = folder / PLAN
-    layers = _nvidia.build_plan(nvidia_api(), fill, replace(config, targets=targets), plan, listener)
-    header = _nvidia.check_plan(plan, "rtx", config.targets)
+    built = nvidia_build.build_plan(nvidia_api(), fill, replace(config, targets=targets), plan, listener)
+    header = check_plan(plan, "rtx", config.targets)
     listener(LogLine("info", f"Plan of TensorRT-RTX {header.release} for {', '.join(header.targets)}"))
-    return layers
+    return nvidia_build.listed_layers(built.layer_records, listener)
 
 
 def open(plan: Path, config: BuildConfig, *, threads: int | None = None, in_turns: bool = False) -> Session:

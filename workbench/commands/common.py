@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -11,13 +13,21 @@ import numpy as np
 
 from workbench import building
 from workbench.backends import Session
-from workbench.errors import FeedError
+from workbench.errors import ConfigError, FeedError
 from workbench.model import Model, load_model
 from workbench.openings import edit
-from workbench.profiles import opt_shapes, parse_profiles
+from workbench.profiles import opt_shapes, opt_values, parse_profiles
 from workbench.reference import random_feeds
 from workbench.terminal import Printer
-from workbench.types import BuildConfig, OptimizationProfile, TensorSpec
+from workbench.types import (
+    CALIBRATORS,
+    BuildConfig,
+    BuilderOptions,
+    Calibration,
+    OptimizationProfile,
+    TensorSpec,
+    parse_size,
+)
 
 
 def read_model(options: argparse.Namespace) -> Model:
@@ -28,17 +38,76 @@ def read_model(options: argparse.Namespace) -> Model:
 
 
 def read_config(options: argparse.Namespace) -> BuildConfig:
+    """Raises ConfigError and ShapeError for what cannot be read."""
+    config = read_network_config(options)
+    pairs = _pairs("--layer-precision", options.layer_precision, "NODE=fp32")
+    precisions = {node: precision.lower() for node, precision in pairs}
+    return replace(
+        config,
+        keep_io_types=not options.convert_io,
+        calibration=_calibration(options),
+        builder=replace(config.builder, strip_weights=options.strip_weights, layer_precisions=precisions),
+    )
+
+
+def read_network_config(options: argparse.Namespace) -> BuildConfig:
+    """Without what only an ONNX model can be built with."""
+    pools = _pairs("--pool", options.pool, "NAME=2G")
     return BuildConfig(
         precision=options.precision or "fp32",
         profiles=parse_profiles(options.shapes),
         workspace_bytes=options.workspace,
-        targets=tuple(name for name in options.targets.lower().split(",") if name),
-        keep_io_types=not options.convert_io,
+        targets=tuple(_names(options.targets.lower())),
+        builder=BuilderOptions(
+            optimization_level=_number("--opt-level", options.opt_level),
+            tactic_sources=tuple(_names(options.tactic_sources.lower())),
+            memory_pools={name.lower(): parse_size(size) for name, size in pools},
+            timing_cache=not options.no_timing_cache,
+            version_compatible=options.version_compatible,
+            refittable=options.refittable,
+            dla_core=_number("--dla", options.dla),
+        ),
     )
 
 
+def _calibration(options: argparse.Namespace) -> Calibration | None:
+    if options.calibrator not in CALIBRATORS:
+        choices = ", ".join(CALIBRATORS)
+        raise ConfigError(f"--calibrator: there is no {options.calibrator!r}; choose one of {choices}.")
+    if options.calibration is None:
+        if options.calibrator != Calibration.algorithm:
+            raise ConfigError("--calibrator needs samples to look at: name them with --calibration FILE.npz.")
+        return None
+    if not Path(options.calibration).is_file():
+        raise ConfigError(f"--calibration {options.calibration}: there is no such file; name a table or .npz.")
+    return Calibration(options.calibration, options.calibrator)
+
+
+def _number(option: str, text: str | None) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise ConfigError(f"{option} {text}: write a whole number, 0 or more.")
+    return None if text is None else int(text)
+
+
+def _pairs(option: str, texts: list[str], example: str) -> Iterator[tuple[str, str]]:
+    """Names may hold '='; the last one counts."""
+    seen = set()
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        if not name or not value:
+            raise ConfigError(f"{option} {text}: write {example}.")
+        if name in seen:
+            raise ConfigError(f"{option} {text}: {name} is given twice.")
+        seen.add(name)
+        yield name, value
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def read_disabled(options: argparse.Namespace) -> list[str]:
-    return [name.strip() for text in options.disable_ops for name in text.split(",") if name.strip()]
+    return [name for text in options.disable_ops for name in _names(text)]
 
 
 def build_shown(
@@ -52,7 +121,7 @@ def read_feeds(
 ) -> Mapping[str, np.ndarray]:
     """What --feeds names, or random arrays in the profile's opt shapes."""
     if options.feeds is None:
-        return random_feeds(session.inputs, opt_shapes(session.inputs, profiles))
+        return random_feeds(session.inputs, opt_shapes(session.inputs, profiles), opt_values(profiles))
     return read_arrays(options.feeds)
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from workbench.backends import available
 from workbench.building import Built
-from workbench.commands.common import build_shown, read_arrays, read_config, read_model
+from workbench.commands.common import build_shown, read_arrays, read_config, read_model, read_network_config
+from workbench.commands.options import BUILDER_FLAGS
 from workbench.engine import Engine, export_plan, read_layers
 from workbench.export.network import build_network
 from workbench.layers import layers_to_json
 from workbench.machine import this_machine
-from workbench.profiles import format_shapes, parse_profiles
+from workbench.profiles import format_shapes
 from workbench.store import EngineStore
 from workbench.terminal import Printer, table
-from workbench.types import BuildConfig
 
 
 def backends(options: argparse.Namespace) -> tuple[Any, str]:
@@ -28,6 +28,8 @@ def backends(options: argparse.Namespace) -> tuple[Any, str]:
         yes_no = ["yes" if answer else "no" for answer in (item.can_build, item.can_run)]
         rows.append((name, item.release or "-", *yes_no, " ".join(item.precisions)))
         notes += [f"{name}: {reason}" for reason in dict.fromkeys((item.build_reason, item.run_reason)) if reason]
+        flags = [BUILDER_FLAGS[option] for option in item.builder_options]
+        notes += [f"{name}: NVIDIA's builder takes {' '.join(flags)}"] if item.can_build and flags else []
     data = {"machine": this_machine().to_json(), "backends": {name: asdict(item) for name, item in found.items()}}
     return data, "\n".join([str(this_machine()), "", table(rows), "", *notes]).rstrip()
 
@@ -44,7 +46,7 @@ def network(options: argparse.Namespace) -> tuple[Any, str]:
         options.name or options.describe.rpartition(":")[2],
         options.describe,
         read_arrays(options.weights) if options.weights else None,
-        config=BuildConfig(options.precision or "fp32", profiles=parse_profiles(options.shapes)),
+        config=read_network_config(options),
         backend=options.backend,
         reuse=not options.no_reuse,
         listener=Printer(options.verbose),

@@ -24,7 +24,7 @@ from workbench.hybrid import (
 )
 from workbench.machine import this_machine
 from workbench.model import Model
-from workbench.profiles import BOUNDS, check_profile, opt_shapes, parse_profiles
+from workbench.profiles import BOUNDS, check_profile, opt_shapes, opt_values, parse_profiles
 from workbench.reference import random_feeds
 from workbench.subgraphs import divide, find_support
 from workbench.terminal import Printer, table
@@ -101,8 +101,8 @@ def _usual_feeds(model: Model, config: BuildConfig, collected: CollectedShapes |
     """Random arrays at the profile's opt, else at that of what was collected, else at the proposal's."""
     profiles = config.profiles
     if not profiles and collected is not None:
-        profiles = (OptimizationProfile(collected.ranges),)
-    return random_feeds(model.inputs, opt_shapes(model.inputs, profiles))
+        profiles = (OptimizationProfile(collected.ranges, collected.values),)
+    return random_feeds(model.inputs, opt_shapes(model.inputs, profiles), opt_values(profiles))
 
 
 def _split_to_json(run: HybridRun) -> dict[str, Any]:

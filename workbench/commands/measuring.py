@@ -4,60 +4,100 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench.accuracy import compare_outputs, difference_to_json
-from workbench.backends import available
+from workbench.backends import GpuSession, Session, available
 from workbench.commands.common import build_shown, read_config, read_feeds, read_model
-from workbench.engine import open_engine
-from workbench.errors import AccuracyError, BackendError, ConfigError
+from workbench.engine import Engine, open_engine
+from workbench.errors import AccuracyError, BackendError, ConfigError, ViewError
+from workbench.layer_times import save_layer_times
 from workbench.machine import usable_cores
 from workbench.profiles import parse_profiles
+from workbench.recorded import load_recorded, recorded_folders, recorded_to_json
 from workbench.store import EngineStore
 from workbench.terminal import table
-from workbench.timing import format_rate, measure
+from workbench.timing import Measurement, format_rate, measure
 from workbench.types import BuildConfig
 
 
 def bench(options: argparse.Namespace) -> tuple[Any, str]:
-    if bool(options.engine) == bool(options.model):
-        raise ConfigError("bench measures a model or an engine: give an ONNX file, or --engine KEY.")
-    if options.engine and (options.backend or options.precision or options.targets or options.dim):
-        raise ConfigError("an engine is built already: --backend, --precision, --targets and --dim go with a model.")
     config = read_config(options)
-    if options.engine:
-        store, folder = EngineStore(), Path(options.engine)
-        engine = store.load(folder, trust=options.trust) if folder.is_dir() else store.by_prefix(options.engine)
-    else:
-        engine = build_shown(read_model(options), config, options.backend or _runner()).engine
+    engine = _engine(options, config)
     with open_engine(engine, threads=options.threads) as session:
+        _prepare(session, options)
         feeds = read_feeds(options, session, config.profiles or engine.config.profiles)
         measured = measure(session, feeds, iterations=options.iterations, warmup=options.warmup)
+        profile = None
+        if options.profile and isinstance(session, GpuSession):
+            profile = save_layer_times(session.layer_times_ms(options.iterations), options.profile)
     data = {
         "median_ms": measured.median_ms,
         "p99_ms": measured.p99_ms,
         "mean_ms": measured.mean_ms,
+        "host_median_ms": measured.host_median_ms,
         "iterations": len(measured.times_ms),
         "warmup": measured.warmup,
         "batch": measured.batch,
         "shapes": {name: list(shape) for name, shape in measured.shapes.items()},
         "throughput_per_s": measured.throughput_per_s,
         "clock": measured.clock,
+        "host_clock": measured.host_clock,
         "threads": options.threads or usable_cores(),
         "backend": engine.backend,
         "release": engine.release,
         "precision": engine.precision,
         "key": engine.key,
+        "profile": None if profile is None else str(profile),
         "machine": measured.machine.to_json(),
     }
-    text = (
-        f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: "
-        f"median {measured.median_ms:.3f} ms, p99 {measured.p99_ms:.3f} ms, "
+    return data, _bench_text(engine, measured) + ("" if profile is None else f"\ntimes of layers: {profile}")
+
+
+def _engine(options: argparse.Namespace, config: BuildConfig) -> Engine:
+    """The stored engine or folder that was named, or one built for the model. Raises ConfigError."""
+    if bool(options.engine) == bool(options.model):
+        raise ConfigError("bench measures a model or an engine: give an ONNX file, or --engine KEY.")
+    if not options.engine:
+        return build_shown(read_model(options), config, options.backend or _runner()).engine
+    if options.backend or options.dim or options.precision or replace(config, profiles=()) != BuildConfig():
+        what = "--shapes, --feeds and what concerns the runs go with it, everything else with a model"
+        raise ConfigError(f"an engine is built already: {what}.")
+    store, folder = EngineStore(), Path(options.engine)
+    return store.load(folder, trust=options.trust) if folder.is_dir() else store.by_prefix(options.engine)
+
+
+def _prepare(session: Session, options: argparse.Namespace) -> None:
+    """Raises ConfigError for what only a session on an NVIDIA GPU can do."""
+    wanted = [f"--{name.replace('_', '-')}" for name in ("no_cuda_graph", "profile") if getattr(options, name)]
+    if wanted and not isinstance(session, GpuSession):
+        doing = "replays no CUDA graph" if wanted[0] == "--no-cuda-graph" else "cannot time single layers"
+        raise ConfigError(f"{wanted[0]}: this engine {doing}, as it does not run on an NVIDIA GPU; leave it away.")
+    if options.no_cuda_graph and isinstance(session, GpuSession):
+        session.cuda_graph = False
+
+
+def _bench_text(engine: Engine, measured: Measurement) -> str:
+    times = f"median {measured.median_ms:.3f} ms, p99 {measured.p99_ms:.3f} ms"
+    if measured.host_median_ms is not None:
+        times = f"median {measured.median_ms:.3f} ms on the GPU, {measured.host_median_ms:.3f} ms host to host"
+    clocks = "; ".join(filter(None, (measured.clock, measured.host_clock)))
+    return (
+        f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: {times}, "
         f"{format_rate(measured.throughput_per_s)} at {measured.inputs}\n"
-        f"{len(measured.times_ms)} runs after {measured.warmup}; {measured.clock}\n{measured.machine}"
+        f"{len(measured.times_ms)} runs after {measured.warmup}; {clocks}\n{measured.machine}"
     )
-    return data, text
+
+
+def recorded(options: argparse.Namespace) -> tuple[Any, str]:
+    """What was measured on a GPU and kept."""
+    folders = [Path(options.folder)] if options.folder else recorded_folders()
+    if not folders:
+        raise ViewError("nothing recorded was found: name a folder that holds runs.json.")
+    found = [load_recorded(folder) for folder in folders]
+    return [recorded_to_json(item) for item in found], "\n\n".join(f"{item.folder}\n{item}" for item in found)
 
 
 def compare(options: argparse.Namespace) -> tuple[Any, str]:

@@ -13,25 +13,28 @@ from typing import Any
 import numpy as np
 
 from workbench.backends import NetworkBackend
+from workbench.backends.nvidia_build import network_specs
 from workbench.backends.nvidia_words import plain, remedy
 from workbench.errors import BuildError, WorkbenchError
 from workbench.export.functions import run_source
 from workbench.layers import LayerInfo
 from workbench.profiles import check_profile
-from workbench.types import BuildConfig, Listener, LogLine, Progress, TensorSpec
+from workbench.types import BuildConfig, Listener, LogLine, Progress
 
 WEIGHTS = "weights.npz"
 SOURCE = "network.py"
 DESCRIBING = "Describing the network"
 _FILE = "<description>"
-_DTYPES = {
-    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32",
-    "INT64": "int64", "BOOL": "bool",
-}  # fmt: skip
 
 
 def build_described(
-    backend: NetworkBackend, request: Mapping[str, Any], config: BuildConfig, folder: Path, listener: Listener
+    backend: NetworkBackend,
+    request: Mapping[str, Any],
+    config: BuildConfig,
+    folder: Path,
+    listener: Listener,
+    *,
+    caches: Path,
 ) -> tuple[tuple[LayerInfo, ...], tuple[str, ...]]:
     """Describe, check, build and write the plan into `folder/out`; returns the engine's layers and the described ones.
 
@@ -51,7 +54,7 @@ def build_described(
         listener(Progress(DESCRIBING, 1, 1))
         return names
 
-    layers = backend.build_network(describe, config, folder / "out", log)
+    layers = backend.build_network(describe, config, folder / "out", log, caches=caches)
     (folder / "out" / SOURCE).write_text(request["source"])
     return layers, names
 
@@ -148,7 +151,7 @@ def _refusal(log: _Log, names: list[str] | tuple[str, ...]) -> BuildError:
 
 
 def _check_profiles(network: Any, config: BuildConfig) -> None:
-    specs = tuple(_spec(network.get_input(index)) for index in range(network.num_inputs))
+    specs, _ = network_specs(network)
     if not config.profiles and any(spec.open_axes for spec in specs):
         open_ones = ", ".join(str(spec) for spec in specs if spec.open_axes)
         raise BuildError(
@@ -156,9 +159,3 @@ def _check_profiles(network: Any, config: BuildConfig) -> None:
         )
     for profile in config.profiles:
         check_profile(specs, profile)
-
-
-def _spec(tensor: Any) -> TensorSpec:
-    shape = tuple(tensor.shape)
-    dims = tuple(size if size >= 0 else tensor.get_dimension_name(axis) or None for axis, size in enumerate(shape))
-    return TensorSpec(tensor.name, _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower()), dims)

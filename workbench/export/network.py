@@ -25,7 +25,7 @@ from workbench.errors import ConfigError
 from workbench.export.described import WEIGHTS
 from workbench.export.functions import loaded_function, source_of
 from workbench.model import Model
-from workbench.recipe import FORMAT
+from workbench.recipe import FORMAT, recipe_entries
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, Listener, config_to_json, ignore
 
@@ -95,7 +95,7 @@ def _order(
         "format": FORMAT,
         "model": _content(source, arrays),
         "backend": backend,
-        **config_to_json(resolved),
+        **recipe_entries(resolved),
         "ingredients": module.ingredients(resolved),
     }
     task = {

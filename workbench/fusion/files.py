@@ -12,6 +12,7 @@ from typing import Any
 
 from workbench.errors import ViewError
 from workbench.fusion.nodes import Node
+from workbench.inspector import load_json
 
 
 def read_text(path: str | Path) -> str:
@@ -24,14 +25,6 @@ def read_text(path: str | Path) -> str:
         raise ViewError(f"{path}: it is no whole gzip file ({error}).") from error
     except OSError as error:
         raise ViewError(f"{path}: cannot be read ({error.strerror}).") from error
-
-
-def load_json(text: str) -> Any:
-    """Raises ValueError. TensorRT 8.6 and 10 write separators into names that JSON forbids; they are let through."""
-    try:
-        return json.loads(text, strict=False)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"it is no JSON ({error})") from error
 
 
 def read_nodes(path: str | Path) -> tuple[Node, ...]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from workbench.engine import NODES, RECORD, Engine, read_layers, read_log
 from workbench.errors import ConfigError, ViewError
-from workbench.fusion.files import load_json, read_nodes, read_text
-from workbench.fusion.inspector import is_profile, parse_inspection, parse_layer_times
+from workbench.fusion.files import read_nodes, read_text
 from workbench.fusion.linking import Fusion, link
 from workbench.fusion.nodes import Node, nodes_of
 from workbench.fusion.story import read_build_log
+from workbench.inspector import is_profile, load_json, parse_inspection, parse_layer_times
 from workbench.layers import LayerInfo, parse_layer_records
 from workbench.model import Model, load_model
 from workbench.store import EngineStore
@@ -41,19 +41,21 @@ def open_fusion(
     model: str | Path | Model | None = None,
     profile: str | Path | None = None,
     log: str | Path | None = None,
+    times_ms: Mapping[str, float] | None = None,
 ) -> OpenedFusion:
     """Open a stored engine by the start of its key, an engine's folder, or a file with an engine's layers.
 
     A file is the inspector's JSON, what `trtexec --exportLayerInfo` or the engine explorer wrote, or a VERBOSE build
     log that lists the layers. model: ONNX file, the model itself, or a JSON list of its nodes (`read_nodes`); default
     is what the engine was built from, or a file of the same name beside the source. profile: what
-    `trtexec --exportProfile` wrote. log: VERBOSE build log. Files may be compressed (.gz).
+    `trtexec --exportProfile` wrote; times_ms: instead of it, the layers' times by name. log: VERBOSE build log. Files
+    may be compressed (.gz).
 
     Raises UnknownEngine, ViewError (a file that cannot be read or holds something else), ModelError, ConfigError.
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return _open_file(path, model, profile, log)
+        return _open_file(path, model, times_ms or _times(profile or _profile_beside(path)), log)
     if path.suffix in (".json", ".log", ".txt"):
         raise ViewError(f"{path}: there is no such file.")
     if path.is_dir() and not (path / RECORD).is_file():
@@ -64,11 +66,11 @@ def open_fusion(
     found, notes = (_network(model), []) if model else _network_of(engine)
     lines = read_build_log(read_text(log)) if log else read_log(engine)
     title = f"{engine.model_name} in {engine.precision}, {engine.backend} {engine.release}"
-    return _opened(title, read_layers(engine), found, _times(profile), lines, notes, engine)
+    return _opened(title, read_layers(engine), found, times_ms or _times(profile), lines, notes, engine)
 
 
 def _open_file(
-    path: Path, model: str | Path | Model | None, profile: str | Path | None, log: str | Path | None
+    path: Path, model: str | Path | Model | None, times_ms: Mapping[str, float], log: str | Path | None
 ) -> OpenedFusion:
     if path.suffix == ".onnx":
         raise ViewError(f"{path}: a model; build an engine of it and name its key: `workbench engines` lists them.")
@@ -80,15 +82,12 @@ def _open_file(
     else:
         layers = _listed(path, text)
         lines = read_build_log(read_text(log) if log else text)
-    beside = path.with_name(path.name.removesuffix(_GRAPH) + _PROFILE)
-    if profile is None and path.name.endswith(_GRAPH) and beside.is_file():
-        profile = beside
     found = model or next((item for item in _models_beside(path) if item.is_file()), None)
     if found is None:
         notes.append(
             f"no ONNX file of this name lies beside {path.name}: name it with --model to see every node's fate."
         )
-    return _opened(path.name, layers, _network(found) if found else None, _times(profile), lines, notes)
+    return _opened(path.name, layers, _network(found) if found else None, times_ms, lines, notes)
 
 
 def _opened(
@@ -182,6 +181,12 @@ def _times(profile: str | Path | None) -> Mapping[str, float]:
         return parse_layer_times(read_text(profile)).times_ms
     except ValueError as error:
         raise ViewError(f"{profile}: not a profile: {error}.") from error
+
+
+def _profile_beside(path: Path) -> Path | None:
+    """The engine explorer writes both."""
+    beside = path.with_name(path.name.removesuffix(_GRAPH) + _PROFILE)
+    return beside if path.name.endswith(_GRAPH) and beside.is_file() else None
 
 
 def _models_beside(path: Path) -> Iterator[Path]:

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 
 from workbench import backends
-from workbench.backends import check_feeds
+from workbench.backends import GpuSession, check_feeds
+from workbench.backends.device_arrays import DeviceArray
 from workbench.backends.onnxruntime import THREADS_REST
 from workbench.building import Built
 from workbench.engine import open_engine
@@ -47,12 +48,22 @@ class HybridEngine:
 
 @dataclass(frozen=True)
 class _Step:
-    """A part, open: `run` gives the tensors it makes. done_with: those that nobody needs after it."""
+    """A part, open: `run` gives the tensors it makes. done_with: those that nobody needs after it.
+
+    profiles: what its engine was built for, where ONNX Runtime stands in. is_on_gpu: it takes arrays on the GPU.
+    """
 
     part: Part
     run: Callable[[Feeds], Mapping[str, Any]]
     done_with: tuple[str, ...]
     profiles: tuple[OptimizationProfile, ...] = ()
+    is_on_gpu: bool = False
+
+    def inputs(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Its inputs among all values; what it needs on the host is fetched from the GPU, once."""
+        for tensor in self.part.inputs if not self.is_on_gpu else ():
+            values[tensor.name] = _on_host(values[tensor.name], tensor.dtype)
+        return {tensor.name: values[tensor.name] for tensor in self.part.inputs}
 
     def check(self, inputs: Feeds) -> None:
         """The sizes that the engine was built for hold where ONNX Runtime stands in for it, too. Raises FeedError."""
@@ -89,15 +100,23 @@ class HybridSession:
         with ExitStack() as opened:
             self._steps = tuple(self._open(hybrid, threads, opened))
             self._exits = opened.pop_all()
+        if any(step.is_on_gpu for step in self._steps):
+            self.clock += ", on the GPU from engine to engine"
 
     def _open(self, hybrid: HybridEngine, threads: int | None, opened: ExitStack) -> Iterator[_Step]:
         partition = hybrid.partition
+        engines = [part for part in partition.engines if part.id not in self.stand_ins]
+        read_there = {tensor.name for part in engines for tensor in part.inputs}
         for part, done_with in zip(partition.parts, no_longer_needed(partition), strict=True):
             if not part.outputs:
                 yield _Step(part, _nothing, done_with)
-            elif part.is_engine and part.id not in self.stand_ins:
+            elif part in engines:
                 session = open_engine(hybrid.by_part[part.id].engine, threads=threads, in_turns=True)
-                yield _Step(part, opened.enter_context(session).run, done_with)
+                opened.enter_context(session)
+                run, is_on_gpu = session.run, isinstance(session, GpuSession)
+                if isinstance(session, GpuSession) and read_there & {tensor.name for tensor in part.outputs}:
+                    run = session.run_on_device
+                yield _Step(part, run, done_with, is_on_gpu=is_on_gpu)
             else:
                 profiles = hybrid.by_part[part.id].engine.config.profiles if part.is_engine else ()
                 yield _Step(part, open_native(cut(partition.model, part), threads).run, done_with, profiles)
@@ -126,17 +145,16 @@ class HybridSession:
         values: dict[str, Any] = {**self._constants, **feeds}
         times, moved = [], 0
         for step in self._steps:
-            inputs = {tensor.name: values[tensor.name] for tensor in step.part.inputs}
-            step.check(inputs)
+            step.check({tensor.name: values[tensor.name] for tensor in step.part.inputs})
             start = time.perf_counter_ns()
-            made = step.run(inputs)
+            made = step.run(step.inputs(values))
             times.append((time.perf_counter_ns() - start) / 1e6)
             values.update(made)
             moved += sum(getattr(value, "nbytes", 0) for name, value in made.items() if name in self._border)
             for name in step.done_with:
                 del values[name]
         self.border_bytes = moved
-        return {spec.name: values[spec.name] for spec in self.outputs}, times
+        return {spec.name: _on_host(values[spec.name], spec.dtype) for spec in self.outputs}, times
 
     def __enter__(self) -> HybridSession:
         return self
@@ -145,6 +163,11 @@ class HybridSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.close()
+
+
+def _on_host(value: Any, dtype: str) -> Any:
+    """In the model's type: an engine may have computed in a narrower one."""
+    return value.to_host().astype(dtype, copy=False) if isinstance(value, DeviceArray) else value
 
 
 def _misfit(profile: OptimizationProfile, inputs: Feeds) -> str:

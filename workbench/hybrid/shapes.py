@@ -15,7 +15,7 @@ from workbench.backends import check_feeds
 from workbench.errors import Cancelled, ShapeError
 from workbench.hybrid.probe import Entry, ShapeProbe
 from workbench.model import Model
-from workbench.profiles import BOUNDS, opt_shapes
+from workbench.profiles import BOUNDS, opt_shapes, opt_values
 from workbench.reference import random_feeds
 from workbench.subgraphs import Part
 from workbench.types import (
@@ -23,7 +23,6 @@ from workbench.types import (
     Listener,
     OptimizationProfile,
     Progress,
-    Shape,
     ShapeRange,
     ignore,
     profile_from_json,
@@ -99,14 +98,18 @@ def collect_shapes(
 
 def usual_samples(model: Model, profile: OptimizationProfile) -> list[Feeds]:
     """Random samples at min, opt and max; opt twice, so that it is the most frequent. One where all three are equal."""
-    low, best, high = (_at(model, profile, bound) for bound in BOUNDS)
-    shapes = [best] if low == best == high else [low, best, best, high]
-    return [random_feeds(model.inputs, item) for item in shapes]
+    low, best, high = (_at(profile, bound) for bound in BOUNDS)
+    wanted = [best] if low == best == high else [low, best, best, high]
+    return [random_feeds(model.inputs, opt_shapes(model.inputs, (item,)), opt_values((item,))) for item in wanted]
 
 
-def _at(model: Model, profile: OptimizationProfile, bound: str) -> Mapping[str, Shape]:
-    ranges = {name: ShapeRange(*[getattr(item, bound)] * 3) for name, item in profile.ranges.items()}
-    return opt_shapes(model.inputs, (OptimizationProfile(ranges),))
+def _at(profile: OptimizationProfile, bound: str) -> OptimizationProfile:
+    """The profile with one of its bounds in place of all three."""
+    ranges, values = (
+        {name: ShapeRange(*[getattr(item, bound)] * 3) for name, item in found.items()}
+        for found in (profile.ranges, profile.values)
+    )
+    return OptimizationProfile(ranges, values)
 
 
 def profile_for(collected: CollectedShapes, part: Part) -> OptimizationProfile:

@@ -97,6 +97,7 @@ class _Result:
         self.layers.on_toggle(self._show_layers)
         self.box = widgets.VBox([self.card, self.steps, self.layers, self.measurement, self.fusion])
         state.observe(lambda change: self._forget_fusion(), "built")
+        state.observe(lambda change: self._time_fusion(), "layer_times_ms")
         state.observe(lambda change: self._show(), ["built", "error", "status", "measurement", *FORM])
         self._show()
 
@@ -125,10 +126,15 @@ class _Result:
         if self.state.built is None:
             return
         try:
-            view: Any = FusionView(self.state.built)
+            view: Any = FusionView(self.state.built, times_ms=self.state.layer_times_ms or None)
         except WorkbenchError as error:
             view = widgets.HTML(render.error_card(error))
         self.fusion.children = (view,)
+
+    def _time_fusion(self) -> None:
+        """What is open already gets its colours by time, too."""
+        if self.fusion.children and self.state.layer_times_ms:
+            self._show_fusion()
 
     def _forget_fusion(self) -> None:
         self.fusion.children = ()

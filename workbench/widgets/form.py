@@ -23,6 +23,9 @@ _GPUS = {
     "sm121": "Blackwell: DGX Spark",
     "cpu": "this processor",
     "cuda": "CUDA provider",
+    "gpu": "the GPU model that is here",
+    "ampere+": "Ampere and newer",
+    "same-cc": "this compute capability",
 }
 
 
@@ -191,7 +194,7 @@ class ShapeTable:
 
 
 class AdvancedOptions:
-    """Workspace, target GPUs and types of inputs and outputs, folded away."""
+    """Workspace, target GPUs, types of inputs and outputs, and calibration where int8 wants it; folded away."""
 
     def __init__(self, state: BuilderState) -> None:
         self.state = state
@@ -200,35 +203,58 @@ class AdvancedOptions:
         self.targets = widgets.HBox()
         self.targets.add_class("wb-controls")
         self.keep = widgets.Checkbox(description="keep the model's types (float32)", indent=False)
+        self.calibration = widgets.Text(
+            placeholder="path of a table, or of samples as .npz", continuous_update=False,
+            layout=widgets.Layout(width="300px"),
+        )  # fmt: skip
+        self.calibration_note = widgets.HTML()
+        self.calibration_row = row("Calibration", self.calibration, self.calibration_note)
         self.fold = Fold(
             "Advanced options",
             row("Workspace", self.workspace, self.workspace_note),
             row("Targets", self.targets),
             row("I/O types", self.keep),
+            self.calibration_row,
         )
-        link((state, "workspace"), (self.workspace, "value"))
+        for name in ("workspace", "calibration"):
+            link((state, name), (getattr(self, name), "value"))
         link((state, "keep_io_types"), (self.keep, "value"))
         state.observe(lambda change: self._show(), "backend")
         state.observe(lambda change: self._check(), ["workspace", "backend"])
+        state.observe(lambda change: self._check_calibration(), ["calibration", "precision", "backend", "model"])
         self._show()
         self._check()
+        self._check_calibration()
 
     def _show(self) -> None:
+        support = self.state.support
+        self.targets.children = (self._one_target(),) if support.one_target else self._any_targets()
+
+    def _one_target(self) -> Choice:
+        """Targets that exclude one another."""
+        support = self.state.support
+        choice = Choice([Option(name, _target(name)) for name in support.targets], *support.default_targets)
+        choice.observe(lambda change: self._chosen((change["new"],)), "value")
+        return choice
+
+    def _any_targets(self) -> tuple[widgets.Checkbox, ...]:
         support = self.state.support
         boxes = []
         for name in support.targets:
             box = widgets.Checkbox(
-                value=name in support.default_targets, indent=False, description=f"{name} ({_GPUS.get(name, name)})",
+                value=name in support.default_targets, indent=False, description=_target(name),
                 layout=widgets.Layout(width="220px"), disabled=len(support.targets) == 1,
             )  # fmt: skip
-            box.observe(lambda change: self._targets_changed(), "value")
+            box.observe(lambda change: self._ticked(), "value")
             boxes.append(box)
-        self.targets.children = boxes
+        return tuple(boxes)
 
-    def _targets_changed(self) -> None:
+    def _ticked(self) -> None:
         names = self.state.support.targets
-        chosen = tuple(name for name, box in zip(names, self.targets.children, strict=True) if box.value)
-        self.state.targets = None if chosen == self.state.support.default_targets else chosen
+        self._chosen(tuple(name for name, box in zip(names, self.targets.children, strict=True) if box.value))
+
+    def _chosen(self, targets: tuple[str, ...]) -> None:
+        self.state.targets = None if targets == self.state.support.default_targets else targets
 
     def _check(self) -> None:
         if self.state.no_shapes_note:
@@ -236,6 +262,18 @@ class AdvancedOptions:
             return
         quiet = "<span class='wb-quiet'>the most scratch memory a layer may use, for example 512M or 1G</span>"
         self.workspace_note.value = render.mistake(self.state.workspace_problem()) or quiet
+
+    def _check_calibration(self) -> None:
+        """What is still to be filled in is not folded away."""
+        problem = self.state.calibration_problem()
+        self.calibration_row.layout.display = "" if self.state.wants_calibration else "none"
+        self.calibration_note.value = render.mistake(problem)
+        if problem:
+            self.fold.is_open = True
+
+
+def _target(name: str) -> str:
+    return f"{name} ({_GPUS[name]})" if name in _GPUS else name
 
 
 def sample_models(start: Path | None = None) -> list[Path]:

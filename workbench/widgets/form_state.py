@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, Tuple, Unicode, observe
@@ -10,10 +11,11 @@ from traitlets import Bool, Tuple, Unicode, observe
 from workbench import backends, snippets
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.store import EngineStore
-from workbench.types import BuildConfig, Support, parse_size
+from workbench.trtexec import trtexec_line
+from workbench.types import BuildConfig, Calibration, Support, parse_size
 from workbench.widgets.shape_state import ShapeState
 
-FORM = ("model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "reuse")
+FORM = ("model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "calibration", "reuse")
 """The traits that say what to build."""
 
 
@@ -25,6 +27,7 @@ class FormState(ShapeState):
     workspace = Unicode(help="'' for the back end's default, else '512M', '1G' or bytes")
     targets: Any = Tuple(allow_none=True, default_value=None, help="None for the back end's default")
     keep_io_types = Bool(True)
+    calibration = Unicode(help="for int8: path of a calibration table or of samples as .npz")
     reuse = Bool(True)
 
     def __init__(self, store: EngineStore | None = None) -> None:
@@ -46,13 +49,32 @@ class FormState(ShapeState):
         profile = self.profile
         if self.targets == ():
             raise ConfigError("choose at least one target (Advanced options).")
+        if self.calibration_problem():
+            raise ConfigError(self.calibration_problem())
+        path = self.calibration.strip() if self.wants_calibration else ""
         return BuildConfig(
             precision=self.precision,
             profiles=(profile,) if profile.ranges and not self.no_shapes_note else (),
             workspace_bytes=parse_size(self.workspace) if self.workspace.strip() else None,
             targets=self.targets or (),
             keep_io_types=self.keep_io_types,
+            calibration=Calibration(str(Path(path).expanduser())) if path else None,
         )
+
+    @property
+    def wants_calibration(self) -> bool:
+        """Whether int8 is chosen and the back end finds ranges by calibration."""
+        return self.precision == "int8" and "int8" in self.support.precisions
+
+    def calibration_problem(self) -> str:
+        """A model with Q/DQ nodes brings its ranges along."""
+        path = self.calibration.strip()
+        if not self.wants_calibration or (not path and self.model is not None and self.model.is_quantized):
+            return ""
+        if not path:
+            found = "name a calibration table, or samples as .npz (Advanced options)"
+            return f"int8 needs the range of every activation: {found}."
+        return "" if Path(path).expanduser().is_file() else f"{path}: there is no such calibration file."
 
     def workspace_problem(self) -> str:
         try:
@@ -79,7 +101,7 @@ class FormState(ShapeState):
         return {
             "Python": snippets.python_code(model, config, self.backend, reuse=reuse),
             "Command line": snippets.shell_line(model, config, self.backend, reuse=reuse),
-            "trtexec": snippets.trtexec_line(model, config),
+            "trtexec": trtexec_line(model, config, self.backend),
             "Paddle-TRT": snippets.paddle_code(model, config, reuse=reuse),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class FusionView(widgets.VBox):
 
     source: an engine, the start of its key, its folder, or a file: inspector JSON, what trtexec or the engine explorer
     wrote, a VERBOSE build log. model: the ONNX model, where it is not found by itself. profile: trtexec's times of
-    layers. log: a VERBOSE build log. against: another engine of the same model to compare with.
+    layers; times_ms: instead of it, the times by the layers' names. log: a VERBOSE build log. against: another engine
+    of the same model to compare with.
     Raises what `open_fusion` raises. `state` holds everything and can be used without the view.
     """
 
@@ -32,8 +34,9 @@ class FusionView(widgets.VBox):
         profile: str | Path | None = None,
         log: str | Path | None = None,
         against: Source | None = None,
+        times_ms: Mapping[str, float] | None = None,
     ) -> None:
-        self.state = FusionState(source, Files(model, profile, log), against)
+        self.state = FusionState(source, Files(model, profile, log, times_ms), against)
         opened = self.state.opened
         self.graph = GraphView(self.state.picture)
         parts: list[Any] = [widgets.HTML(render_fusion.fusion_card(opened)), self.graph]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,10 @@ class Files:
     model: Model | str | Path | None = None
     profile: str | Path | None = None
     log: str | Path | None = None
+    times_ms: Mapping[str, float] | None = None
+
+
+_TIMES = "layer_times.json"
 
 
 class FusionState(HasTraits):
@@ -68,15 +73,18 @@ class FusionState(HasTraits):
         """The same in Python and for the shell, by title."""
         given = {
             "model": getattr(self.files.model, "path", self.files.model),
-            "profile": self.files.profile,
+            "profile": self.files.profile or (_TIMES if self.files.times_ms else None),
             "log": self.files.log,
             "against": self.against,
         }
         options = {name: str(value) for name, value in given.items() if value}
         arguments = ", ".join([repr(self.source), *(f"{name}={value!r}" for name, value in options.items())])
         words = ["workbench", "fusion", self.source, *(f"--{name}={value}" for name, value in options.items())]
-        python = f"from workbench.widgets import FusionView\n\nFusionView({arguments})"
-        return {"Python": python, "Command line": shlex.join(words)}
+        lines, imports = [shlex.join(words)], "from workbench.widgets import FusionView"
+        if options.get("profile") == _TIMES:
+            timing = shlex.join(["workbench", "bench", "--engine", self.source, "--profile", _TIMES])
+            lines, imports = [timing, *lines], f"# first: {timing}\n{imports}"
+        return {"Python": f"{imports}\n\nFusionView({arguments})", "Command line": "\n".join(lines)}
 
 
 def _opened(source: Source, files: Files) -> tuple[str, OpenedFusion]:
@@ -86,5 +94,5 @@ def _opened(source: Source, files: Files) -> tuple[str, OpenedFusion]:
     if isinstance(source, Engine):
         is_found_by_key = source.folder.is_relative_to(EngineStore().folder)
         name = source.key[:8] if is_found_by_key else str(source.folder)
-        return name, open_fusion(source.folder, files.model, files.profile, files.log)
-    return str(source), open_fusion(source, files.model, files.profile, files.log)
+        return name, open_fusion(source.folder, files.model, files.profile, files.log, files.times_ms)
+    return str(source), open_fusion(source, files.model, files.profile, files.log, files.times_ms)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from workbench.building import Built
 from workbench.errors import BuildError, Cancelled, WorkbenchError
@@ -103,7 +104,7 @@ def result_card(built: Built, *, form_has_changed: bool = False) -> str:
         ("nodes before", f"{engine.nodes:,}"),
         ("layers after", f"{engine.layers:,}"),
         ("nodes traced to layers", f"{engine.nodes_covered:,} of {engine.nodes:,}"),
-        ("runs on", ", ".join(engine.targets)),
+        ("runs on", ", ".join(engine.targets) if engine.targets != ("gpu",) else _gpus(engine.machine)),
     ]
     why = (
         f"building it took {engine.build_s:,.1f} s on {engine.built_at[:10]}"
@@ -117,6 +118,11 @@ def result_card(built: Built, *, form_has_changed: bool = False) -> str:
         f"<p class='wb-quiet'>{escape(why)}{' · The form has changed since.' if form_has_changed else ''}</p>"
         f"<p class='wb-quiet'><code>{escape(str(engine.plan_path))}</code></p></div>"
     )
+
+
+def _gpus(machine: Mapping[str, Any]) -> str:
+    """What an engine that is built for 'this GPU' runs on."""
+    return ", ".join(dict.fromkeys(gpu["name"] for gpu in machine["gpus"])) or "gpu"
 
 
 def layer_table(layers: Sequence[LayerInfo]) -> str:
@@ -142,16 +148,21 @@ def _shape(sizes: tuple[int, ...]) -> str:
 
 
 def measurement_card(measured: Measurement, measured_on: str, note: str = "") -> str:
+    median = f"{measured.median_ms:,.3f} ms"
+    medians = [("median", median)]
+    if measured.host_median_ms is not None:
+        medians = [("median on the GPU", median), ("host to host", f"{measured.host_median_ms:,.3f} ms")]
     facts = [
-        ("median", f"{measured.median_ms:,.3f} ms"),
+        *medians,
         ("p99", f"{measured.p99_ms:,.3f} ms"),
         ("throughput", format_rate(measured.throughput_per_s)),
         ("input", measured.inputs),
         ("runs", f"{len(measured.times_ms)}, after {measured.warmup} to warm up"),
     ]
+    clocks = "<br>".join(escape(clock) for clock in (measured.clock, measured.host_clock) if clock)
     return (
         f"<div class='wb-card'><h4>Timed: {escape(measured_on)}</h4>{fact_row(facts)}"
-        f"<p>{escape(note)}</p><p class='wb-quiet'>{escape(measured.clock)}</p>"
+        f"<p>{escape(note)}</p><p class='wb-quiet'>{clocks}</p>"
         f"<p class='wb-quiet'>{escape(str(measured.machine))}</p></div>"
     )
 

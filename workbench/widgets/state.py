@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from traitlets import Instance, Unicode
+from traitlets import Dict, Instance, Unicode
 
+from workbench.backends import GpuSession
 from workbench.building import Built, build
 from workbench.engine import open_engine, read_log
 from workbench.errors import ConfigError
-from workbench.profiles import opt_shapes
+from workbench.layer_times import median_times
+from workbench.profiles import opt_shapes, opt_values
 from workbench.reference import random_feeds
 from workbench.store import EngineStore
 from workbench.timing import Measurement, measure
-from workbench.types import LogLine, Progress
+from workbench.types import BuilderOptions, LogLine, Progress
 from workbench.widgets.form_state import FormState
 from workbench.widgets.work_state import WorkState
 
 BUILDING, TIMING = "building", "timing"
 _TIMING_S = 10.0
+_LAYER_RUNS = 20
 
 
 class BuilderState(WorkState, FormState):
@@ -28,6 +31,7 @@ class BuilderState(WorkState, FormState):
     built = Instance(Built, allow_none=True)
     measurement = Instance(Measurement, allow_none=True)
     measured_on = Unicode(help="'back end precision' that the measurement is of")
+    layer_times_ms = Dict(help="median time of every layer of the built engine, where it was timed on a GPU")
 
     def __init__(self, store: EngineStore | None = None) -> None:
         self.built_code = self.timed_runs = ""
@@ -83,24 +87,28 @@ class BuilderState(WorkState, FormState):
         model, built = self.model, self.built
         backend, precision = self.timed_engine.split()
         self.timed_runs = ""
-        wish = replace(built.engine.config, precision=precision, targets=())
+        wish = replace(built.engine.config, precision=precision, targets=(), calibration=None, builder=BuilderOptions())
 
         def work(cancel: threading.Event) -> None:
             engine = built.engine
             if engine.backend != backend:
                 engine = build(model, wish, backend, store=self.store, cancel=cancel).engine
+            profiles, layer_times = built.engine.config.profiles, {}
             with open_engine(engine) as session:
-                feeds = random_feeds(session.inputs, opt_shapes(session.inputs, built.engine.config.profiles))
+                feeds = random_feeds(session.inputs, opt_shapes(session.inputs, profiles), opt_values(profiles))
                 measured = measure(session, feeds, limit_s=_TIMING_S, listener=self._listen_to_timing, cancel=cancel)
+                if isinstance(session, GpuSession):
+                    layer_times = median_times(session.layer_times_ms(_LAYER_RUNS))
             with self.hold_trait_notifications():
                 self.measured_on = f"{backend} {precision}"
-                self.measurement = measured
+                self.measurement, self.layer_times_ms = measured, layer_times
 
         self._run(TIMING, work)
 
     def _forget_result(self) -> None:
         with self.hold_trait_notifications():
             self.built = self.measurement = None
+            self.layer_times_ms = {}
             self._forget_work()
 
     def _listen_to_timing(self, event: Progress | LogLine) -> None:

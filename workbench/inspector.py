@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from workbench.fusion.files import load_json
 from workbench.layers import LayerInfo, LayerTensor, metadata_nodes
 
 _DTYPE = re.compile(r"\b(?:B?Float\d*|Half|Double|FP\d+|BF16|U?Int\d+|Bool)\b", re.IGNORECASE)
@@ -43,6 +42,14 @@ class LayerTimes:
     times_ms: dict[str, float]
 
 
+def load_json(text: str) -> Any:
+    """Raises ValueError. TensorRT 8.6 and 10 write separators into names that JSON forbids; they are let through."""
+    try:
+        return json.loads(text, strict=False)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"it is no JSON ({error})") from error
+
+
 def parse_inspection(text: str) -> Inspection:
     """Read the inspector's JSON. Raises ValueError, which tells what is not as expected, so that no layer is lost."""
     data = load_json(text)
@@ -50,7 +57,7 @@ def parse_inspection(text: str) -> Inspection:
         raise ValueError("it holds the times of layers, not the layers")
     if not isinstance(data, dict) or not isinstance(data.get("Layers"), list):
         raise ValueError("it holds no list of layers")
-    names = _unique(_name(item) for item in data["Layers"])
+    names = unique_names(_name(item) for item in data["Layers"])
     layers = [_layer(name, item) for name, item in zip(names, data["Layers"], strict=True)]
     others = [layer for layer in layers if _OTHER_PROFILE.search(layer.name)]
     first = [layer for layer in layers if not _OTHER_PROFILE.search(layer.name)]
@@ -63,7 +70,7 @@ def parse_layer_times(text: str) -> LayerTimes:
     if not is_profile(data):
         raise ValueError("it holds no times of layers as trtexec --exportProfile writes them")
     rows = data[1:]
-    names = _unique(_name(item) for item in rows)
+    names = unique_names(_name(item) for item in rows)
     return LayerTimes(int(data[0]["count"]), {name: _time(item) for name, item in zip(names, rows, strict=True)})
 
 
@@ -80,7 +87,7 @@ def _name(item: Any) -> str:
     return name
 
 
-def _unique(names: Iterable[str]) -> list[str]:
+def unique_names(names: Iterable[str]) -> list[str]:
     """Layers of one name are told apart by a number, in the list of layers and in that of times alike."""
     seen: dict[str, int] = {}
     found = []

@@ -1,0 +1,73 @@
+"""A result as a recording in data/recorded: runs.json as workbench.recorded reads it, with the files it names."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from gpu_peers.cells import MODELS
+from gpu_peers.process import TITLES
+from gpu_peers.report import Result, cell_of
+from workbench.backends import CALIBRATION
+from workbench.backends.nvidia_build import INSPECTION
+from workbench.engine import NODES
+from workbench.recorded import RUNS
+
+FROM_ENGINE = {"inspector": INSPECTION, "table": CALIBRATION}
+"""What is kept of an engine's folder."""
+_LARGE = 200_000
+
+
+def keep_text(folder: Path, name: str, data: bytes) -> str:
+    """Write it, compressed where it is large; returns the name it got."""
+    if len(data) > _LARGE:
+        name, data = f"{name}.gz", gzip.compress(data, mtime=0)
+    (folder / name).write_bytes(data)
+    return name
+
+
+def keep_engine(folder: Path, stem: str, engine: Path) -> dict[str, str | None]:
+    """Copy an engine's inspector output and calibration table, as far as it has them; names by kind."""
+    kept: dict[str, str | None] = {}
+    for kind, name in FROM_ENGINE.items():
+        path = engine / name
+        kept[kind] = keep_text(folder, f"{stem}.{name}", path.read_bytes()) if path.is_file() else None
+    return kept
+
+
+def keep_profile(folder: Path, stem: str, layers: list[dict[str, Any]]) -> str:
+    return keep_text(folder, f"{stem}.profile.json", (json.dumps(layers, indent=1) + "\n").encode())
+
+
+def write_recording(folder: Path, result: Result) -> Path:
+    """runs.json from a result whose files lie in `folder` already."""
+    heads = {name: result[name] for name in ("machine", "releases", "date", "how", "models")}
+    path = folder / RUNS
+    path.write_text(json.dumps({**heads, "runs": [_run(result, run) for run in result["runs"]]}, indent=1) + "\n")
+    return path
+
+
+def _run(result: Result, run: dict[str, Any]) -> dict[str, Any]:
+    cell = cell_of(run)
+    by_plan = run["peer"] in ("workbench", "bare", "polygraphy")
+    engine = result["cells"].get(cell.stem, {}) if by_plan else {}
+    own = ("model", "precision", "batch", "clock", "median_ms", "p99_ms", "mean_ms", "iterations", "relative")
+    files = ("build_s", "plan_bytes", "inspector", "profile", "table")
+    return {
+        **{name: run[name] for name in own},
+        **{name: engine.get(name) for name in files},
+        "shapes": {name: list(shape) for name, shape in cell.shapes.items()},
+        "peer": TITLES.get(run["peer"], run["peer"]),
+    }
+
+
+def about_models(folder: Path, sums: dict[str, str]) -> dict[str, Any]:
+    """What runs.json says of the models of these SHA-256; their nodes lie in `folder` once an engine was built."""
+    models = {}
+    for name in sums:
+        nodes = f"{name}.{NODES}"
+        kept = nodes if (folder / nodes).is_file() else None
+        models[name] = {"about": MODELS[name].about, "sha256": sums[name], "nodes": kept}
+    return models

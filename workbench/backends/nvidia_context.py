@@ -1,0 +1,181 @@
+"""An engine's context at one set of shapes: its buffers on both sides, and its CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from workbench.backends import _nvidia_runtime
+from workbench.backends.cuda import CudaGraph, Gpu
+from workbench.backends.device_arrays import DeviceArray, numpy_dtype
+from workbench.backends.nvidia_engine import OpenEngine
+from workbench.backends.nvidia_feeds import Fitted
+from workbench.errors import FeedError
+from workbench.types import Shape
+
+
+class Workplace:
+    """What the contexts of one session share: they run one after another, in one stream and the same activations."""
+
+    def __init__(self, opened: OpenEngine, gpu: Gpu) -> None:
+        self.opened, self.gpu, self.stream = opened, gpu, gpu.stream()
+        self.activation_bytes = _nvidia_runtime.activation_bytes(opened.engine)
+        self.activations = gpu.device_memory(self.activation_bytes, "activations")
+
+
+class ShapedContext:
+    """Buffers are allocated once, when it is made; all calls are made while the GPU's context is current.
+
+    shapes: of inputs and outputs; pinned: inputs in page-locked memory; host: inputs and outputs that the engine reads
+    or writes on the host. Raises FeedError for sizes that contradict each other, BackendError where memory runs out.
+    """
+
+    def __init__(self, place: Workplace, fitted: Fitted, outputs: tuple[str, ...]) -> None:
+        self._place, self._engine, self._types = place, place.opened, place.opened.types
+        self.fitted, self.outputs = fitted, outputs
+        self.shapes: dict[str, Shape] = dict(fitted.shapes)
+        self.pinned: dict[str, np.ndarray] = {}
+        self.host: dict[str, np.ndarray] = {}
+        self.graph: CudaGraph | None = None
+        self._device: dict[str, Any] = {}
+        self._allocators: dict[str, Any] = {}
+        self.context = self._create()
+        self._set_inputs()
+        for name in outputs:
+            self._set_output(name)
+
+    def _create(self) -> Any:
+        place, profile = self._place, self.fitted.profile
+        memory, size = int(place.activations), place.activation_bytes
+        context = _nvidia_runtime.new_context(self._engine.trt, self._engine.engine, memory, size)
+        if context is None:
+            raise self._engine.failure(place.gpu, "a context of the engine")
+        if profile and not context.set_optimization_profile_async(profile, place.stream.handle):
+            raise self._engine.failure(place.gpu, f"optimization profile {profile + 1}")
+        return context
+
+    def _set_inputs(self) -> None:
+        for name, shape in self.fitted.shapes.items():
+            if not self.context.set_input_shape(name, shape):
+                raise self._engine.failure(self._place.gpu, f"input {name} with the shape {shape}")
+            kind = numpy_dtype(self._types[name])
+            if name in self.fitted.values:
+                self.host[name] = np.ascontiguousarray(self.fitted.values[name], kind)
+                self.context.set_tensor_address(name, self.host[name].ctypes.data)
+            else:
+                self.pinned[name] = self._place.gpu.host_array(shape, kind)
+                self._reserve(name)
+        missing = self.context.infer_shapes()
+        if missing:
+            raise FeedError(f"the sizes do not fit each other, or a value is missing: {', '.join(missing)}.")
+
+    def _set_output(self, name: str) -> None:
+        self.shapes[name] = tuple(self.context.get_tensor_shape(name))
+        if any(size < 0 for size in self.shapes[name]):
+            gpu = self._place.gpu
+            allocator = _nvidia_runtime.output_allocator(
+                self._engine.trt, lambda size: gpu.device_memory(size, f"output {name}")
+            )
+            self._allocators[name] = allocator
+            self.context.set_output_allocator(name, allocator)
+        elif name in self._engine.on_host:
+            self.host[name] = np.empty(self.shapes[name], numpy_dtype(self._types[name]))
+            self.context.set_tensor_address(name, self.host[name].ctypes.data)
+        else:
+            self._reserve(name)
+
+    def _reserve(self, name: str) -> None:
+        self._device[name] = self._place.gpu.device_memory(self._size(name), name)
+        self.context.set_tensor_address(name, int(self._device[name]))
+
+    def _size(self, name: str) -> int:
+        return int(np.prod(self.shapes[name], dtype=np.int64)) * numpy_dtype(self._types[name]).itemsize
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is done on the host in a run, so that a graph can stand for it."""
+        return not self._allocators and not self.host
+
+    # ---- what a run is made of
+
+    def capture(self) -> None:
+        """Make its graph; buffers must stay where they are from now on."""
+        self.enqueue()  # once before it is captured, so that nothing is left to be set up
+        self._place.stream.synchronize()
+        self.graph = CudaGraph(self._place.stream, self.enqueue)
+
+    def send(self, name: str, array: np.ndarray) -> None:
+        """An input on its way to the GPU; `array` may be its own page-locked one."""
+        pinned = self.pinned[name]
+        if array is not pinned:
+            if array.dtype != pinned.dtype:
+                _check_narrowing(name, array, pinned.dtype)
+            np.copyto(pinned, array, casting="unsafe")
+        if self.graph is None:
+            self.context.set_tensor_address(name, int(self._device[name]))
+        if pinned.nbytes:
+            self._place.gpu.driver.memcpy_htod_async(int(self._device[name]), pinned, self._place.stream)
+
+    def read_from(self, name: str, array: DeviceArray) -> None:
+        """Let the engine read an input where it lies."""
+        if name in self.host:
+            raise FeedError(f"input {name} holds sizes, which the engine reads on the host: give it as a numpy array.")
+        self.context.set_tensor_address(name, array.pointer)
+
+    def launch(self) -> None:
+        """One run into the own buffers."""
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.enqueue()
+
+    def enqueue(self) -> None:
+        if not self.context.execute_async_v3(self._place.stream.handle):
+            raise self._engine.failure(self._place.gpu, "the engine does not run on these inputs")
+
+    def write_to_own(self) -> None:
+        for name in self.outputs:
+            if name in self._device:
+                self.context.set_tensor_address(name, int(self._device[name]))
+
+    def write_to_new(self) -> dict[str, Any]:
+        """New memory on the GPU for every output, by name; None for those whose size is not known yet."""
+        found: dict[str, Any] = dict.fromkeys(self.outputs)
+        for name in self.outputs:
+            if name in self._device:
+                found[name] = self._place.gpu.device_memory(self._size(name), f"output {name}")
+                self.context.set_tensor_address(name, int(found[name]))
+        return found
+
+    def fetch(self, name: str) -> np.ndarray:
+        """An output on its way to the host, in the engine's type; complete when the stream is."""
+        if name in self.host:
+            return self.host[name].copy()
+        if name in self._allocators:
+            self._place.stream.synchronize()
+            shape, address = self._allocators[name].shape, self._allocators[name].address
+        else:
+            shape, address = self.shapes[name], int(self._device[name])
+        array = self._place.gpu.host_array(shape, numpy_dtype(self._types[name]))
+        if array.nbytes:
+            self._place.gpu.driver.memcpy_dtoh_async(array, address, self._place.stream)
+        return array
+
+    def time_layers(self, hear: Callable[[str, float], None]) -> None:
+        """Tell the time of every layer, in milliseconds, from now on."""
+        self.context.profiler = _nvidia_runtime.profiler(self._engine.trt, hear)
+
+    def close(self) -> None:
+        if self.graph is not None:
+            self.graph.close()
+        self.context = self.graph = None
+        self._device.clear()
+
+
+def _check_narrowing(name: str, array: np.ndarray, kind: np.dtype[Any]) -> None:
+    if kind.kind == "i" and array.size:
+        limits = np.iinfo(kind)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise FeedError(f"input {name} holds values beyond {kind.name}, in which this TensorRT release computes.")

@@ -1,0 +1,82 @@
+"""Open engines, which sessions in one process share: each plan is deserialized once."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from workbench.backends import _nvidia_runtime
+from workbench.backends.cuda import Gpu, the_gpu
+from workbench.backends.nvidia_log import LogKeeper, logger_for
+from workbench.backends.nvidia_words import plain
+from workbench.backends.plan_record import PlanRecord
+from workbench.errors import BackendError
+from workbench.types import ignore
+
+
+@dataclass(eq=False)
+class OpenEngine:
+    """A deserialized ICudaEngine of `trt`, closed when the last session forgets it.
+
+    types: dtype of every input and output by name, as the engine has it; on_host: those whose content the engine reads
+    or writes on the host, because sizes are computed from it. errors: what TensorRT complained about.
+    """
+
+    trt: ModuleType
+    engine: Any
+    runtime: Any
+    errors: LogKeeper
+
+    def __post_init__(self) -> None:
+        engine, location = self.engine, self.trt.TensorLocation
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self.types = {name: _nvidia_runtime.dtype_name(engine.get_tensor_dtype(name)) for name in names}
+        self.on_host = frozenset(name for name in names if engine.get_tensor_location(name) == location.HOST)
+
+    def failure(self, gpu: Gpu, doing: str, size: int | None = None) -> BackendError:
+        """TensorRT's last error, told as lack of memory where it is that; `size` in bytes where it is known."""
+        text = self.errors.errors[-1] if self.errors.errors else "TensorRT gives no reason"
+        if _nvidia_runtime.is_out_of_memory(text):
+            return gpu.out_of_memory(_nvidia_runtime.wanted_bytes(text) or size, doing)
+        return BackendError(f"{doing}: {plain(text)}.")
+
+
+_open: weakref.WeakValueDictionary[tuple[str | int, ...], OpenEngine] = weakref.WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def deserialize(trt: ModuleType, plan: Path, record: PlanRecord) -> OpenEngine:
+    """The engine of a plan: the one that another session has open, else deserialized now.
+
+    Raises BackendError when TensorRT does not take the plan or memory runs out.
+    """
+    status = plan.stat()
+    key = (trt.__name__, str(plan), status.st_ino, status.st_mtime_ns, status.st_size)
+    with _opening, the_gpu() as gpu:
+        opened = _open.get(key)
+        if opened is None:
+            log = LogKeeper(ignore)
+            logger = logger_for(trt, log)
+            trt.init_libnvinfer_plugins(logger, "")
+            runtime = trt.Runtime(logger)
+            if record.version_compatible:
+                runtime.engine_host_code_allowed = True  # such a plan brings a small runtime along
+            with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                engine = runtime.deserialize_cuda_engine(content)
+            if engine is None:
+                raise _refused(gpu, log, plan, status.st_size)
+            opened = OpenEngine(trt, engine, runtime, log)
+            _open[key] = opened
+        return opened
+
+
+def _refused(gpu: Gpu, log: LogKeeper, plan: Path, size: int) -> BackendError:
+    text = log.errors[-1] if log.errors else "TensorRT gives no reason"
+    if _nvidia_runtime.is_out_of_memory(text):
+        return gpu.out_of_memory(_nvidia_runtime.wanted_bytes(text) or size, f"the plan {plan.name}")
+    return BackendError(f"{plan}: TensorRT does not take the plan: {plain(text)}.")

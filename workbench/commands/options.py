@@ -1,0 +1,184 @@
+"""Options that several commands share, and those of the commands that have many."""
+
+from __future__ import annotations
+
+import argparse
+
+from workbench.errors import ConfigError
+from workbench.subgraphs.releases import RELEASES
+from workbench.types import CALIBRATORS, PRECISIONS, Calibration, parse_size
+
+BUILDER_FLAGS = {
+    "optimization_level": "--opt-level",
+    "tactic_sources": "--tactic-sources",
+    "memory_pools": "--pool",
+    "timing_cache": "--no-timing-cache",
+    "version_compatible": "--version-compatible",
+    "refittable": "--refittable",
+    "strip_weights": "--strip-weights",
+    "dla_core": "--dla",
+    "layer_precisions": "--layer-precision",
+}
+"""How the fields of BuilderOptions are called here."""
+
+
+def page_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--html", metavar="FILE.html", help="draw it there, before and after, as a page by itself")
+
+
+def native_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--disable-ops", action="append", default=[], metavar="NAME[,NAME...]",
+        help="leave these operators, or nodes of these names, native",
+    )  # fmt: skip
+    parser.add_argument("--release", help=f"leave native also what TensorRT {' or '.join(RELEASES)} lacks")
+
+
+def fusion_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="ENGINE|FILE",
+        help="key or folder of an engine, what trtexec --exportLayerInfo wrote, or a build log that lists layers",
+    )  # fmt: skip
+    parser.add_argument("--model", metavar="FILE.onnx", help="default: what the engine was built from, or beside FILE")
+    parser.add_argument(
+        "--profile", action="append", metavar="FILE.json",
+        help="times of the layers, from trtexec --exportProfile; once more for the engine of --against",
+    )  # fmt: skip
+    parser.add_argument("--log", metavar="FILE", help="VERBOSE build log (default: the stored engine's)")
+    parser.add_argument("--against", metavar="ENGINE|FILE", help="another engine of the same model: what changed")
+    parser.add_argument("--story", action="store_true", help="every step of the build, as its log tells it")
+    page_option(parser)
+
+
+def export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        help="PyTorch: FILE.py:NAME (a function that returns (module, example)), .pt2, TorchScript. "
+        "Paddle: .pdmodel, .json or their folder. TensorFlow: SavedModel's folder, .keras, .h5, frozen .pb",
+    )
+    parser.add_argument(
+        "--from",
+        dest="framework",
+        metavar="FRAMEWORK",
+        help="torch, paddle or tensorflow (default: by the source)",
+    )
+    parser.add_argument("--output", "-o", metavar="FILE.onnx", help="default: in the workbench's own folder")
+    parser.add_argument("--opset", type=positive, default=17, help="default 17, the newest that TensorRT 8.6 reads")
+    parser.add_argument("--exporter", default="dynamo", help="PyTorch's: dynamo (default) or classic")
+    parser.add_argument(
+        "--open", action="append", default=[], metavar="INPUT:AXIS=NAME", help="PyTorch: leave this dimension open"
+    )
+    parser.add_argument("--inputs", default="", help="frozen .pb: names, with commas")
+    parser.add_argument("--outputs", default="", help="TensorFlow: names, with commas")
+    parser.add_argument(
+        "--shapes", action="append", default=[], metavar="INPUT:SHAPE",
+        help="compare at these shapes, such as x:1x3x224x224; an input given again starts another set",
+    )  # fmt: skip
+    parser.add_argument("--trust", action="store_true", help="read a .pt2 although code of whoever wrote it runs")
+    parser.add_argument("--yes", action="store_true", help="make the converter's environment if it is not there yet")
+    parser.add_argument("--verbose", action="store_true", help="print the converter's log on stderr")
+
+
+def model_options(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    parser.add_argument("model", nargs=nargs, help="ONNX file")
+    parser.add_argument(
+        "--dim", action="append", default=[], metavar="NAME=SIZE",
+        help="change a dimension first: batch=4 fixes, batch=n renames, INPUT:AXIS=NAME opens; may be repeated",
+    )  # fmt: skip
+
+
+def shape_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shapes", action="append", default=[], metavar="INPUT:MIN,OPT,MAX",
+        help="such as image:1x3x64x64,4x3x224x224,8x3x640x640; once for every input with open dimensions; "
+        "an input given again starts another optimization profile; of an input that holds sizes also the content, "
+        "in brackets: size:[64x64],[320x320],[640x640]",
+    )  # fmt: skip
+
+
+def run_options(parser: argparse.ArgumentParser, iterations: int) -> None:
+    parser.add_argument("--feeds", metavar="FILE.npz", help="inputs by name (default: random ones, always the same)")
+    parser.add_argument("--iterations", type=positive, default=iterations, help=f"timed runs (default {iterations})")
+    parser.add_argument("--threads", type=positive, help="processors one run may use (default: all)")
+
+
+def backend_option(parser: argparse.ArgumentParser, names: str) -> None:
+    parser.add_argument("--backend", type=str.lower, help=f"{names} (default: the first that can do it here)")
+
+
+def build_options(parser: argparse.ArgumentParser) -> None:
+    backend_option(parser, "tensorrt, rtx or onnxruntime")
+    parser.add_argument("--precision", type=str.lower, help=f"one of {', '.join(PRECISIONS)} (default fp32)")
+    shape_option(parser)
+    target_options(parser)
+    parser.add_argument("--convert-io", action="store_true", help="inputs and outputs take the lower precision too")
+    parser.add_argument(
+        "--calibration", metavar="FILE",
+        help="for int8: a calibration table of TensorRT, or .npz with samples, one array per input",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrator", type=str.lower, default=Calibration.algorithm,
+        help=f"what finds ranges in samples: {', '.join(CALIBRATORS)} (default {Calibration.algorithm})",
+    )  # fmt: skip
+    group = builder_options(parser)
+    group.add_argument(
+        "--strip-weights",
+        action="store_true",
+        help="a plan without weights; they come from the model when it is opened",
+    )
+    group.add_argument(
+        "--layer-precision", action="append", default=[], metavar="NODE=PRECISION",
+        help="keep this ONNX node in another precision, such as /head/Softmax=fp32; may be repeated",
+    )  # fmt: skip
+
+
+def target_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace", type=size, metavar="SIZE", help="most memory a layer may use, such as 1G")
+    parser.add_argument(
+        "--targets", default="",
+        help="what to build for. tensorrt: gpu (the model that is here, default), ampere+ or same-cc. "
+        "rtx: such as sm86,sm89 (default: a portable set)",
+    )  # fmt: skip
+
+
+def builder_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("for NVIDIA's builder", "`workbench backends` tells what each back end takes")
+    group.add_argument(
+        "--opt-level", metavar="N", help="0 builds quickest, 5 searches longest (default: TensorRT's, 3)"
+    )
+    group.add_argument(
+        "--tactic-sources", default="", metavar="NAME[,NAME...]",
+        help="take kernels from these only, such as cublas,jit_convolutions",
+    )  # fmt: skip
+    group.add_argument(
+        "--pool", action="append", default=[], metavar="NAME=SIZE",
+        help="most memory of another pool than the workspace, such as tactic_dram=2G; may be repeated",
+    )  # fmt: skip
+    group.add_argument("--no-timing-cache", action="store_true", help="measure every kernel anew")
+    group.add_argument("--version-compatible", action="store_true", help="later releases can open the plan too")
+    group.add_argument("--refittable", action="store_true", help="the weights can be exchanged later")
+    group.add_argument("--dla", metavar="CORE", help="run on this DLA core what it can, the rest on the GPU")
+    return group
+
+
+def output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-reuse", action="store_true", help="build even if a stored engine fits, and replace it")
+    parser.add_argument("--output", metavar="FILE", help="put a copy of the plan there")
+    parser.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def positives(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
+
+
+def size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
