@@ -25,6 +25,7 @@ from workbench.backends.nvidia_session import NvidiaSession
 from workbench.building import Built
 from workbench.engine import open_engine
 from workbench.model import Model, load_model
+from workbench.profiles import parse_profiles
 
 HAS = {
     "torch": importlib.util.find_spec("torch") is not None,
@@ -61,7 +62,7 @@ def built(store: wb.EngineStore) -> Builder:
     """built(model, shapes=['x:1x4,2x4,8x4'], **fields of BuildConfig)"""
 
     def make(model: Model, shapes: list[str] | tuple[str, ...] = (), **fields: object) -> Built:
-        config = wb.BuildConfig(profiles=wb.parse_profiles(shapes), **fields)
+        config = wb.BuildConfig(profiles=parse_profiles(shapes), **fields)
         return wb.build(model, config, "tensorrt", store=store)
 
     return make

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from workbench.fusion import Fusion, Node, link
 from workbench.fusion.files import read_nodes
-from workbench.inspector import parse_inspection
 from workbench.fusion.story import read_build_log
+from workbench.inspector import parse_inspection
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.types import LogLine
 

@@ -28,7 +28,7 @@ from workbench.engine import (
 from workbench.errors import BackendError, StoreError, UntrustedEngine
 from workbench.recipe import recipe_key
 from workbench.store import EngineStore
-from workbench.types import BuildConfig, LogLine
+from workbench.types import BuildConfig, Calibration, LogLine
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,13 @@ def test_the_record_reads_back_equal_and_only_with_its_secret(tmp_path: Path, st
     assert read_record(folder, b"other", trust=True) == written
 
 
+def test_an_engine_is_calibrated_by_the_table_in_its_own_folder(origin: tuple[Path, Built]) -> None:
+    engine = origin[1].engine
+    assert engine.config.calibration is None
+    calibrated = dataclasses.replace(engine, recipe={**engine.recipe, "calibration": {"algorithm": "minmax"}})
+    assert calibrated.config.calibration == Calibration(str(engine.folder / "calibration.cache"), "minmax")
+
+
 @pytest.mark.rtx
 def test_the_engine_tells_its_shapes(tmp_path: Path) -> None:
     model, store = small(tmp_path / "open.onnx", batch="n"), EngineStore(tmp_path / "store")
@@ -148,8 +155,8 @@ def test_everything_in_the_configuration_makes_another_key(origin: tuple[Path, B
     keys = {recipe_key(recipe)}
     changes = {
         "format": 0, "model": "x", "backend": "x", "precision": "x", "profiles": [{}], "workspace_bytes": 1,
-        "targets": ["sm75"], "keep_io_types": False, "calibration": {"algorithm": "x"}, "builder": {"optimization_level": 1},
-        "ingredients": {**recipe["ingredients"], "release": "0"},
+        "targets": ["sm75"], "keep_io_types": False, "calibration": {"algorithm": "x"},
+        "builder": {"optimization_level": 1}, "ingredients": {**recipe["ingredients"], "release": "0"},
     }  # fmt: skip
     assert set(changes) == set(recipe)
     for name, value in changes.items():

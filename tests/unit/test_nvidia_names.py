@@ -45,6 +45,8 @@ FILES: dict[str, tuple[frozenset[str], dict[str, str]]] = {
 """Every file that speaks to a library: the releases it is for, and of what class its variables are."""
 ONLY_FOR = {"inspect_plan": PLAIN}
 """Functions of such files that are for fewer releases."""
+DOCUMENTED = {("IOutputAllocator", "reallocate_output_async")}
+"""Methods to implement that introspection does not show, as in docs.nvidia.com/deeplearning/tensorrt (python-api)."""
 ASKERS = {"_nvidia.py", "_nvidia_runtime.py"}
 """The only files that may ask what a release has."""
 
@@ -205,7 +207,7 @@ def test_every_used_name_exists_in_the_releases_it_is_used_for(
 
 @pytest.mark.parametrize(("file", "interface", "method"), sorted(implemented()))
 def test_every_implemented_method_belongs_to_its_interface(file: str, interface: str, method: str) -> None:
-    assert any(has(release, interface, method) for release in FILES[file][0])
+    assert (interface, method) in DOCUMENTED or any(has(release, interface, method) for release in FILES[file][0])
 
 
 ASKED = sorted((file, *question) for file in FILES for question in read(file).asked)

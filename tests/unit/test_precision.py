@@ -116,3 +116,20 @@ def test_weights_in_external_files_are_converted(fashion_cnn: Model, tmp_path: P
 def test_other_precisions_are_not_reached_by_converting(fashion_cnn: Model, tmp_path: Path, precision: str) -> None:
     with pytest.raises(ConfigError, match="only fp16 and bf16 are"):
         convert(fashion_cnn, precision, tmp_path)
+
+
+@both
+def test_kept_nodes_stay_float32_with_their_weights(fashion_cnn: Model, tmp_path: Path, precision: str) -> None:
+    converted = convert(fashion_cnn, precision, tmp_path, keep=("/classifier/Gemm",))
+    (gemm,) = (node for node in converted.nodes if node.name == "/classifier/Gemm")
+    kept = {name: array.dtype.name for name, array in weights(converted).items() if name in gemm.input}
+    others = {array.dtype.name for name, array in weights(converted).items() if name not in gemm.input}
+    assert len(kept) == 2 and set(kept.values()) == {"float32"}
+    assert others == {TYPES[precision]}
+
+
+@both
+def test_the_constants_of_kept_nodes_are_not_rounded(tmp_path: Path, precision: str) -> None:
+    model = load_model(save(tmp_path / "net.onnx", CONSTANT))
+    (constant,) = weights(convert(model, precision, tmp_path, keep=("mul",))).values()
+    assert constant.dtype == np.float32

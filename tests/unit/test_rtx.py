@@ -18,7 +18,7 @@ from workbench.backends.plan_record import check_plan, read_plan_header
 from workbench.errors import BackendError, BuildError, ConfigError, ShapeError
 from workbench.layers import LayerInfo, covered_nodes
 from workbench.precision import converter_release
-from workbench.types import LogLine, Progress
+from workbench.types import BuilderOptions, LogLine, Progress
 
 pytestmark = pytest.mark.rtx
 
@@ -294,3 +294,17 @@ def test_an_engine_that_cannot_run_here_says_why(tmp_path: Path) -> None:
     with pytest.raises(BackendError) as caught:
         rtx.open(tmp_path / rtx.PLAN, BuildConfig())
     assert reason in str(caught.value)
+
+
+# ---- precision of single layers
+
+
+def test_a_node_kept_in_fp32_computes_in_float(fashion_cnn: Model, built: Build) -> None:
+    def types(**layer_precisions: str) -> set[str]:
+        wish = BuilderOptions(layer_precisions={"/classifier/Gemm": "fp32"} if layer_precisions else {})
+        layers = built(fashion_cnn, precision="fp16", builder=wish).layers
+        (gemm,) = (layer for layer in layers if "/classifier/Gemm" in layer.nodes)
+        return {tensor.dtype for tensor in gemm.inputs}
+
+    assert types() == {"Half"}
+    assert "Float" in types(gemm="fp32")

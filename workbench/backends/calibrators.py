@@ -31,13 +31,11 @@ def is_samples(path: str | Path) -> bool:
         raise ConfigError(f"{path}: the calibration file cannot be read ({error.strerror}).") from error
 
 
-def check_calibration(model: Model, config: BuildConfig) -> Calibration:
+def check_calibration(model: Model, config: BuildConfig, given: Calibration) -> Calibration:
     """The calibration with its whole path and, for a table, the algorithm that the table names.
 
     Raises ConfigError for a file that is neither a table of this model's nor samples that fit its inputs.
     """
-    given = config.calibration
-    assert given is not None
     path = Path(given.path).expanduser().absolute()
     if given.algorithm not in CALIBRATORS:
         raise ConfigError(f"there is no calibrator {given.algorithm!r}; choose one of {', '.join(CALIBRATORS)}.")

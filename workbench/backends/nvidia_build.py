@@ -49,8 +49,7 @@ def build_plan(
     names = fill(trt, network, log)
     options = builder_config(trt, builder, network, config, listener)
     calibrator = _calibrate(trt, builder, network, options, config, plan.parent, listener)
-    if timings:
-        _load_timings(options, timings, listener)
+    known = _load_timings(options, timings, listener) if timings else None
     content = builder.build_serialized_network(network, options)
     if calibrator is not None and calibrator.error is not None:
         raise _calibration_error(calibrator.error)
@@ -59,7 +58,7 @@ def build_plan(
     with plan.open("wb") as file:
         file.write(memoryview(content))
     if timings:
-        _keep_timings(options, timings, listener)
+        _keep_timings(options, known, timings, listener)
     return BuiltPlan(*network_specs(network), tuple(log.layer_records))
 
 
@@ -156,16 +155,18 @@ def _calibration_error(error: Exception) -> BuildError:
 # ---- timing cache
 
 
-def _load_timings(options: Any, path: Path, listener: Listener) -> None:
+def _load_timings(options: Any, path: Path, listener: Listener) -> Any:
+    """The cache that the build reads and adds to; it must live as long."""
     timings = options.create_timing_cache(read_cache(path, listener))
     if timings is None or not options.set_timing_cache(timings, ignore_mismatch=False):
         listener(LogLine("warning", f"{path}: TensorRT does not take this timing cache; kernels are timed anew"))
-        options.set_timing_cache(options.create_timing_cache(b""), ignore_mismatch=False)
+        timings = options.create_timing_cache(b"")
+        options.set_timing_cache(timings, ignore_mismatch=False)
+    return timings
 
 
-def _keep_timings(options: Any, path: Path, listener: Listener) -> None:
+def _keep_timings(options: Any, timings: Any, path: Path, listener: Listener) -> None:
     """Together with what other processes have added meanwhile."""
-    timings = options.get_timing_cache()
 
     def combine(content: bytes) -> bytes:
         other = options.create_timing_cache(content) if content else None

@@ -30,6 +30,9 @@ _REMEDIES = (
         r"[Oo]ut of memory|OutOfMemory|bad_alloc",
         "Close other programs, or give smaller max shapes or a smaller workspace.",
     ),
+    (r"[Cc]alibration failure|no scaling factors", "Give samples that the model can run on, or another table."),
+    (r"find any implementation", "Give a larger workspace, more tactic sources, or fewer layer precisions."),
+    (r"CUDA (?:init|driver|error)|driver version", "Check the driver: `workbench backends`, and nvidia-smi."),
     (r"workspace", "Give the builder a larger workspace."),
 )
 _NOISE = re.compile(
