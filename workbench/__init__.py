@@ -9,7 +9,7 @@ import os
 # ONNX Runtime starts its telemetry while it is imported; this must stand before, here and in the child processes.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from workbench.backends import available
+from workbench.backends import available, default_backend
 from workbench.building import Built, build, check_support
 from workbench.engine import Engine, open_engine, read_layers, read_log
 from workbench.errors import WorkbenchError
@@ -42,6 +42,7 @@ __all__ = [
     "build_parts",
     "check_support",
     "collect_shapes",
+    "default_backend",
     "default_profile",
     "describe_dimensions",
     "edit",

@@ -1,7 +1,7 @@
 """On a machine with an NVIDIA GPU, TensorRT and PyCUDA: python -m pytest tests/gpu
 
-Engines are built once for all tests, in a store of their own. Tests that need PyTorch or ONNX Runtime's CUDA provider
-are left out where these are not installed; pytest counts them as deselected.
+Engines are built once for all tests, in a store of their own. Tests that need PyTorch, ONNX Runtime's CUDA provider or
+TensorRT's lean runtime are left out where these are not installed; pytest counts them as deselected.
 """
 
 import gzip
@@ -29,6 +29,7 @@ from workbench.profiles import parse_profiles
 
 HAS = {
     "torch": importlib.util.find_spec("torch") is not None,
+    "tensorrt_lean": importlib.util.find_spec("tensorrt_lean") is not None,
     "onnxruntime_cuda": "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
 }
 

@@ -29,26 +29,27 @@ BUILDING = {
 }  # fmt: skip
 RUNNING = {
     "engine": "ICudaEngine", "opened.engine": "ICudaEngine", "self._opened.engine": "ICudaEngine",
-    "context": "IExecutionContext", "self.context": "IExecutionContext", "runtime": "Runtime", "refitter": "Refitter",
+    "self.engine": "ICudaEngine", "context": "IExecutionContext", "self.context": "IExecutionContext",
+    "runtime": "Runtime", "refitter": "Refitter",
 }  # fmt: skip
 FILES: dict[str, tuple[frozenset[str], dict[str, str]]] = {
-    "_nvidia.py": (ALL, BUILDING | {"error": "ParserError"}),
+    "_nvidia.py": (ALL, BUILDING | RUNNING | {"error": "ParserError"}),
     "nvidia_build.py": (ALL, BUILDING),
     "nvidia_log.py": (ALL, {}),
     "nvidia_parser.py": (ALL, BUILDING | {"error": "ParserError"}),
     "calibrators.py": (WITH_CALIBRATORS, {}),
-    "_nvidia_runtime.py": (PLAIN, RUNNING),
+    "nvidia_callbacks.py": (ALL, {}),
     "nvidia_engine.py": (PLAIN, RUNNING),
     "nvidia_context.py": (PLAIN, RUNNING),
     "nvidia_session.py": (PLAIN, {"engine": "ICudaEngine", "self._opened.engine": "ICudaEngine"}),
 }
 """Every file that speaks to a library: the releases it is for, and of what class its variables are."""
-ONLY_FOR = {"inspect_plan": PLAIN}
+ONLY_FOR = {"inspect_plan": PLAIN, "progress_monitor": ALL - {"tensorrt-8.6.0"}}
 """Functions of such files that are for fewer releases."""
 DOCUMENTED = {("IOutputAllocator", "reallocate_output_async")}
 """Methods to implement that introspection does not show, as in docs.nvidia.com/deeplearning/tensorrt (python-api)."""
-ASKERS = {"_nvidia.py", "_nvidia_runtime.py"}
-"""The only files that may ask what a release has."""
+ASKERS = {"_nvidia.py"}
+"""The only file that may ask what a release has."""
 
 
 @dataclass

@@ -13,11 +13,12 @@ from types import ModuleType
 from typing import Any
 
 from workbench import precision
+from workbench.backends.nvidia_callbacks import progress_monitor
 from workbench.backends.nvidia_log import LogPhases
 from workbench.errors import BuildError
 from workbench.layers import metadata_nodes
 from workbench.model import Model, operator
-from workbench.types import BuildConfig, Listener, LogLine, Progress
+from workbench.types import BuildConfig, Listener, LogLine
 
 OLDEST = (8, 6)
 
@@ -262,7 +263,7 @@ def _set_int8_calibrator(options: Any, calibrator: Any, profile: Any) -> None:
 def follow_progress(trt: ModuleType, options: Any, listener: Listener) -> None:
     """Where the builder tells of its progress, let it."""
     if hasattr(trt, "IProgressMonitor"):
-        options.progress_monitor = _progress_monitor(trt, listener)
+        options.progress_monitor = progress_monitor(trt, listener)
 
 
 def log_listener(trt: ModuleType, listener: Listener) -> Listener:
@@ -270,25 +271,23 @@ def log_listener(trt: ModuleType, listener: Listener) -> Listener:
     return listener if hasattr(trt, "IProgressMonitor") else LogPhases(listener)
 
 
-def _progress_monitor(trt: ModuleType, listener: Listener) -> Any:
-    """Builder phases as Progress. Cancelling is not its business: the parent process ends the child."""
+# ---- contexts
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.phases: dict[str, tuple[str | None, int]] = {}
 
-        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            self.phases[phase] = (parent, steps)
-            listener(Progress(phase, 0, steps, parent))
+def activation_bytes(engine: Any) -> int:
+    """The memory a context needs at the largest shapes, in bytes."""
+    size = engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size
+    return int(size)
 
-        def step_complete(self, phase: str, step: int) -> bool:
-            parent, steps = self.phases[phase]
-            listener(Progress(phase, min(step + 1, steps), steps, parent))
-            return True
 
-        def phase_finish(self, phase: str) -> None:
-            parent, steps = self.phases[phase]
-            listener(Progress(phase, steps, steps, parent))
-
-    return Monitor()
+def new_context(trt: ModuleType, engine: Any, address: int, size: int) -> Any:
+    """A context that computes in this memory, which others may use between its runs; None when there is none."""
+    if hasattr(trt, "ExecutionContextAllocationStrategy"):
+        context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    else:
+        context = engine.create_execution_context_without_device_memory()
+    if context is not None and hasattr(context, "set_device_memory"):
+        context.set_device_memory(address, size)
+    elif context is not None:
+        context.device_memory = address
+    return context

@@ -14,6 +14,7 @@ from workbench.backends import _nvidia
 from workbench.backends.calibrators import Batch, make_calibrator
 from workbench.backends.nvidia_log import LogKeeper, logger_for
 from workbench.backends.nvidia_parser import Fill, build_error, make_builder
+from workbench.backends.nvidia_words import dtype_name
 from workbench.backends.timing_cache import cache_path, merge_cache, read_cache
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import parse_inspection
@@ -21,10 +22,6 @@ from workbench.layers import LayerInfo, parse_layer_records
 from workbench.types import BuildConfig, Dim, Listener, LogLine, OptimizationProfile, ShapeRange, TensorSpec
 
 INSPECTION = "inspector.json"
-_DTYPES = {
-    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "UINT8": "uint8", "INT32": "int32",
-    "INT64": "int64", "BOOL": "bool",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def _calibrate(
         tensor.name: first.ranges[tensor.name].opt if tensor.name in first.ranges else tuple(tensor.shape)
         for tensor in tensors
     }
-    dtypes = {tensor.name: np.dtype(_DTYPES[tensor.dtype.name]) for tensor in tensors}
+    dtypes = {tensor.name: np.dtype(dtype_name(tensor.dtype)) for tensor in tensors}
     calibrator = make_calibrator(trt, config.calibration, Batch(shapes, dtypes), folder, listener)
     fixed = {name: ShapeRange(item.opt, item.opt, item.opt) for name, item in first.ranges.items()}
     profile = _profile(builder, network, replace(first, ranges=fixed)) if config.profiles else None
@@ -194,7 +191,7 @@ def tensor_spec(tensor: Any) -> TensorSpec:
     dims: list[Dim] = []
     for axis, size in enumerate(tuple(tensor.shape)):
         dims.append(size if size >= 0 else tensor.get_dimension_name(axis) or None)
-    return TensorSpec(tensor.name, _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower()), tuple(dims))
+    return TensorSpec(tensor.name, dtype_name(tensor.dtype), tuple(dims))
 
 
 def listed_layers(texts: Iterable[str], listener: Listener) -> tuple[LayerInfo, ...]:

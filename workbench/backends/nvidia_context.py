@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.backends import _nvidia_runtime
+from workbench.backends import _nvidia, nvidia_callbacks
 from workbench.backends.cuda import CudaGraph, Gpu
 from workbench.backends.device_arrays import DeviceArray, numpy_dtype
 from workbench.backends.nvidia_engine import OpenEngine
@@ -21,7 +21,7 @@ class Workplace:
 
     def __init__(self, opened: OpenEngine, gpu: Gpu) -> None:
         self.opened, self.gpu, self.stream = opened, gpu, gpu.stream()
-        self.activation_bytes = _nvidia_runtime.activation_bytes(opened.engine)
+        self.activation_bytes = _nvidia.activation_bytes(opened.engine)
         self.activations = gpu.device_memory(self.activation_bytes, "activations")
 
 
@@ -49,7 +49,7 @@ class ShapedContext:
     def _create(self) -> Any:
         place, profile = self._place, self.fitted.profile
         memory, size = int(place.activations), place.activation_bytes
-        context = _nvidia_runtime.new_context(self._engine.trt, self._engine.engine, memory, size)
+        context = _nvidia.new_context(self._engine.trt, self._engine.engine, memory, size)
         if context is None:
             raise self._engine.failure(place.gpu, "a context of the engine")
         if profile and not context.set_optimization_profile_async(profile, place.stream.handle):
@@ -75,7 +75,7 @@ class ShapedContext:
         self.shapes[name] = tuple(self.context.get_tensor_shape(name))
         if any(size < 0 for size in self.shapes[name]):
             gpu = self._place.gpu
-            allocator = _nvidia_runtime.output_allocator(
+            allocator = nvidia_callbacks.output_allocator(
                 self._engine.trt, lambda size: gpu.device_memory(size, f"output {name}")
             )
             self._allocators[name] = allocator
@@ -165,7 +165,7 @@ class ShapedContext:
 
     def time_layers(self, hear: Callable[[str, float], None]) -> None:
         """Tell the time of every layer, in milliseconds, from now on."""
-        self.context.profiler = _nvidia_runtime.profiler(self._engine.trt, hear)
+        self.context.profiler = nvidia_callbacks.profiler(self._engine.trt, hear)
 
     def close(self) -> None:
         if self.graph is not None:

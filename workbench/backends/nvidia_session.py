@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from workbench.backends import _nvidia_runtime
 from workbench.backends.cuda import the_gpu, wait_for_stream
 from workbench.backends.device_arrays import DeviceArray, borrow, is_on_device, numpy_dtype
 from workbench.backends.nvidia_context import ShapedContext, Workplace
@@ -220,9 +219,7 @@ class NvidiaSession:
         Raises BackendError for an engine that is not refittable, names it does not have, and weights that do not fit.
         """
         with self._lock, self._gpu:
-            if not self._opened.engine.refittable:
-                raise BackendError("the engine's weights are fixed: build it with BuilderOptions(refittable=True).")
-            _nvidia_runtime.refit(self._opened.trt, self._opened.engine, weights, self._opened.errors)
+            self._opened.refit(weights)
 
     # ---- closing
 
