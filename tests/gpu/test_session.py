@@ -141,6 +141,14 @@ def test_outputs_can_stay_on_the_device_and_go_in_again(session: NvidiaSession, 
     assert described["data"][0] == outputs.pointer and described["typestr"] == "<f4"
 
 
+def test_memory_may_be_forgotten_by_any_thread_at_any_time(session: NvidiaSession, pictures) -> None:
+    kept = [session.run_on_device({"image": pictures[:8]}) for _ in range(5)]
+    thread = threading.Thread(target=kept.clear)
+    thread.start()
+    thread.join()
+    assert not kept and session.run({"image": pictures[:8]})["logits"].shape == (8, 10)
+
+
 def test_an_array_of_pycuda_goes_in_where_it_lies(session: NvidiaSession, fashion_cnn: Model, pictures) -> None:
     from pycuda import gpuarray
 

@@ -109,6 +109,8 @@ def supported_nodes(trt: ModuleType, parser: Any, model: Model) -> tuple[bool, f
     content, path = model.to_bytes(), str(model.path)
     if hasattr(trt.OnnxParser, "supports_model_v2"):
         return parser.supports_model_v2(content, path), None
+    if not model.nodes:  # supports_model crashes on it
+        return parser.parse(content, path), None
     supported, subgraphs = parser.supports_model(content, path)
     return supported, frozenset(index for nodes, _ in subgraphs for index in nodes)
 

@@ -67,14 +67,14 @@ class Gpu:
         """A stream that does not wait for the default one."""
         return self.driver.Stream(_NON_BLOCKING)
 
-    def device_memory(self, size: int, purpose: str) -> Any:
-        """Device memory of at least `size` bytes; int() gives its address, and it goes back to a pool when forgotten.
+    def device_memory(self, size: int, purpose: str) -> DeviceMemory:
+        """Device memory of at least `size` bytes; it goes back to a pool when forgotten.
 
         Raises BackendError that tells what was wanted, what is free and who holds the rest.
         """
         try:
             with self._lock:
-                return self._device_pool.allocate(max(size, _ALIGNMENT))
+                return DeviceMemory(self, self._device_pool.allocate(max(size, _ALIGNMENT)))
         except (self.driver.MemoryError, self.driver.LogicError) as error:
             raise self.out_of_memory(size, purpose) from error
 
@@ -105,6 +105,20 @@ class Gpu:
             f"free; {holders}. Close what you do not need (a notebook's kernel holds its memory until it is "
             "restarted), or build with smaller max shapes."
         )
+
+
+class DeviceMemory:
+    """A block of a pool; int() gives its address. It goes back while the GPU's context is current, as the pool wants."""
+
+    def __init__(self, gpu: Gpu, block: Any) -> None:
+        self._gpu, self._block = gpu, block
+
+    def __int__(self) -> int:
+        return int(self._block)
+
+    def __del__(self) -> None:
+        with self._gpu:
+            del self._block
 
 
 def gpu_processes() -> str:
