@@ -1,10 +1,12 @@
-"""The process in which back ends build: `python -m workbench._child`, one request on standard input."""
+"""The process in which back ends build: `python -m workbench._child`, requests on standard input, one a line."""
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -20,7 +22,7 @@ from workbench.fusion.files import write_nodes
 from workbench.fusion.nodes import nodes_of
 from workbench.layers import covered_nodes
 from workbench.model import Model
-from workbench.process import event_to_json
+from workbench.process import event_to_json, temporary_variables
 from workbench.subgraphs.asking import find_refusals
 from workbench.subgraphs.tensor_types import find_types
 from workbench.types import Listener, LogLine, Progress, config_from_json
@@ -31,8 +33,8 @@ _PROGRESS_S = 0.05
 def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever native code prints belongs to the log
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
 
     one_at_a_time = threading.Lock()
 
@@ -45,17 +47,32 @@ def main() -> None:
     def listener(event: Progress | LogLine) -> None:
         send(event_to_json(event))
 
+    while True:
+        request = requests.get()
+        _send_temporary_files_to(request.get("folder"))
+        send(_answer(request, listener))
+        if not request.get("stays"):
+            os._exit(0)  # some libraries abort while they are taken down
+
+
+def _answer(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
     try:
-        send(_serve(request, _Throttle(listener)))
+        return _serve(request, _Throttle(listener))
     except WorkbenchError as error:
-        send(_told(error))
+        return _told(error)
     except MemoryError:
-        send(_failure("memory ran out", "Close other programs, or give smaller max shapes."))
+        return _failure("memory ran out", "Close other programs, or give smaller max shapes.")
     except Exception as error:  # the edge of the process: what was not foreseen is told as well
         for line in traceback.format_exc().splitlines():
             listener(LogLine("verbose", line))
-        send(_failure(f"{type(error).__name__}: {error}", None))
-    os._exit(0)  # some libraries abort while they are taken down
+        return _failure(f"{type(error).__name__}: {error}", None)
+
+
+def _send_temporary_files_to(folder: str | None) -> None:
+    """They go with the work's folder, also if we are killed."""
+    if folder:
+        os.environ.update(temporary_variables(folder))
+        tempfile.tempdir = None  # Python remembers the one it found first
 
 
 def _serve(request: dict[str, Any], listener: Listener) -> dict[str, Any]:
@@ -101,10 +118,10 @@ def _failure(message: str, remedy: str | None) -> dict[str, Any]:
     return {"event": "error", "kind": "BuildError", "message": message, "node": None, "remedy": remedy}
 
 
-def _die_with_parent() -> None:
+def _read_requests(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     """The parent keeps its end of standard input open as long as it lives and wants us."""
-    while os.read(0, 4096):
-        pass
+    for line in sys.stdin:
+        requests.put(json.loads(line))
     os._exit(1)
 
 

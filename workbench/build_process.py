@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import threading
@@ -9,35 +10,86 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench import errors
+from workbench import backends, errors
 from workbench.errors import BuildError, RunError, WorkbenchError
 from workbench.model import Model
-from workbench.process import Ended, run_process
+from workbench.process import Child, Ended, run_process
 from workbench.types import Listener, LogLine
 
 STARTING = "Starting the build process"
+_IDLE_S = 60.0
+_COMMAND = (sys.executable, "-m", "workbench._child")
+_HERE = Path(__file__).parents[1]
+"""Where the child starts, so that nothing in the user's folder is imported by accident."""
 
 
 def run_child(
     model: Model, backend: str, task: dict[str, Any], folder: Path, listener: Listener, cancel: threading.Event
 ) -> tuple[dict[str, Any], list[LogLine]]:
-    """Returns what the child answers and the whole log. The child never outlives this call."""
+    """Returns what the child answers and the whole log.
+
+    The child ends with this call, unless its back end takes long to start: then it waits a minute for the next one.
+    """
     (folder / "out").mkdir()
     (folder / "model.onnx").write_bytes(model.to_bytes())
-    ended = run_process(
-        [sys.executable, "-m", "workbench._child"],
-        listener,
-        cancel,
-        request={**task, "backend": backend, "folder": str(folder), "model_path": str(model.path)},
-        scratch=folder,  # goes with the whole, also if we are killed
-        cwd=Path(__file__).parents[1],  # so that nothing in the user's folder is imported by accident
-        starting=STARTING,
-    )
+    request = {**task, "backend": backend, "folder": str(folder), "model_path": str(model.path)}
+    if backends.load(backend).STARTS_SLOWLY:
+        ended = _run_in_waiting_child(backend, request, listener, cancel)
+    else:
+        ended = run_process(
+            _COMMAND,
+            listener,
+            cancel,
+            request=request,
+            scratch=folder,  # goes with the whole, also if we are killed
+            cwd=_HERE,
+            starting=STARTING,
+        )
     if ended.answer is None:
         raise _crash(ended, model)
     if ended.answer["event"] == "error":
         raise error_in(ended.answer, ended.tail)
     return ended.answer, ended.log
+
+
+_waiting: dict[str, list[Child]] = {}
+"""Children that have done their work, by back end; whoever takes one has it for itself."""
+
+
+def _run_in_waiting_child(backend: str, request: dict[str, Any], listener: Listener, cancel: threading.Event) -> Ended:
+    waiting = _waiting.setdefault(backend, [])
+    child = _take(waiting) or Child(_COMMAND, cwd=_HERE)
+    ended = child.follow({**request, "stays": True}, listener, cancel, starting=STARTING, stays=True)
+    if child.is_alive:
+        waiting.append(child)
+        timer = threading.Timer(_IDLE_S, _dismiss, (waiting, child))
+        timer.daemon = True
+        timer.start()
+    return ended
+
+
+def _take(waiting: list[Child]) -> Child | None:
+    while waiting:
+        with contextlib.suppress(IndexError):  # another thread was faster
+            child = waiting.pop()
+            if child.is_alive:
+                return child
+            child.close()
+    return None
+
+
+def dismiss_waiting() -> None:
+    """End the children that wait for work; what they hold on a GPU is free afterwards."""
+    for waiting in _waiting.values():
+        while child := _take(waiting):
+            child.close()
+
+
+def _dismiss(waiting: list[Child], child: Child) -> None:
+    """End a child that still waits for work; one that was taken since is let be."""
+    with contextlib.suppress(ValueError):
+        waiting.remove(child)
+        child.close()
 
 
 def error_in(answer: Mapping[str, Any], tail: tuple[str, ...]) -> WorkbenchError:

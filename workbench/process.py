@@ -121,59 +121,94 @@ def run_process(
     scratch: where the child's temporary files go, as what is killed leaves them; one that is removed if not given.
     Raises Cancelled within a second after `cancel` is set; the child and all it started are gone then.
     """
-    words = b"" if request is None else json.dumps(request).encode() + b"\n"
     own = tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) if scratch is None else None
     with own or contextlib.nullcontext(scratch) as folder:
-        variables = {"PYTHONUNBUFFERED": "1", **dict.fromkeys(_TEMPORARY, str(folder)), **(environment or {})}
-        process = subprocess.Popen(
+        variables = {**temporary_variables(folder), **(environment or {})}
+        child = Child(command, cwd=cwd, environment=variables, decode=decode, decode_stderr=decode_stderr)
+        return child.follow(request, listener, cancel, starting=starting)
+
+
+def temporary_variables(folder: Any) -> dict[str, str]:
+    """The environment variables that send temporary files into this folder."""
+    return dict.fromkeys(_TEMPORARY, str(folder))
+
+
+class Child:
+    """A running command and the threads that read what it says. It dies with this process, or with `close`."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        decode: Decode = answer_line,
+        decode_stderr: Decode = text_line,
+    ) -> None:
+        self._process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env={**os.environ, **variables},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             start_new_session=True,
         )
-        return _follow(process, words, listener, cancel, starting, decode, decode_stderr)
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._threads: dict[Any, threading.Thread] = {}
+        for stream, how in ((self._process.stdout, decode), (self._process.stderr, decode_stderr)):
+            self._start(stream, _read, stream, how, self._events)
 
+    def _start(self, stream: Any, target: Callable[..., None], *arguments: Any) -> None:
+        self._threads[stream] = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads[stream].start()
 
-def _follow(
-    process: subprocess.Popen[bytes],
-    words: bytes,
-    listener: Listener,
-    cancel: threading.Event,
-    starting: str,
-    decode: Decode,
-    decode_stderr: Decode,
-) -> Ended:
-    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threads = {
-        process.stdin: threading.Thread(target=_write, args=(process.stdin, words), daemon=True),
-        process.stdout: threading.Thread(target=_read, args=(process.stdout, decode, events), daemon=True),
-        process.stderr: threading.Thread(target=_read, args=(process.stderr, decode_stderr, events), daemon=True),
-    }
-    for thread in threads.values():
-        thread.start()
-    log: list[LogLine] = []
-    answer: dict[str, Any] | None = None
-    started = False
-    try:
-        listener(Progress(starting, 0, None))
-        for event in _events(process, events, cancel):
-            if not started:
-                started = True
-                listener(Progress(starting, 1, 1))
-            if isinstance(event, LogLine):
-                log.append(event)
-                listener(event)
-            elif isinstance(event, Progress):
-                listener(event)
-            elif event is not None:
-                answer = event
-    finally:
-        _kill(process)
-        _close(threads)
-    return Ended(answer, log, process.returncode)
+    def follow(
+        self,
+        request: Mapping[str, Any] | None,
+        listener: Listener,
+        cancel: threading.Event,
+        *,
+        starting: str,
+        stays: bool = False,
+    ) -> Ended:
+        """Hand a request in and pass on what comes, until the child is gone; with `stays`, until it has answered.
+
+        Then it waits for the next request, unless anything went wrong. Raises Cancelled, as `run_process` does.
+        """
+        words = b"" if request is None else json.dumps(request).encode() + b"\n"
+        self._start(self._process.stdin, _write, self._process.stdin, words)
+        log: list[LogLine] = []
+        answer: dict[str, Any] | None = None
+        started = False
+        try:
+            listener(Progress(starting, 0, None))
+            for event in _events(self._process, self._events, cancel):
+                if not started:
+                    started = True
+                    listener(Progress(starting, 1, 1))
+                if isinstance(event, LogLine):
+                    log.append(event)
+                    listener(event)
+                elif isinstance(event, Progress):
+                    listener(event)
+                elif event is not None:
+                    answer = event
+                    if stays:
+                        break
+        finally:
+            if not (stays and answer and answer["event"] == "done"):
+                self.close()
+        return Ended(answer, log, self._process.returncode or 0)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End it and whatever it started, also when it has ended itself already."""
+        _kill(self._process)
+        _close(self._threads)
 
 
 def _events(process: subprocess.Popen[bytes], events: queue.SimpleQueue[Any], cancel: threading.Event) -> Iterator[Any]:

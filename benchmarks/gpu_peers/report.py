@@ -2,8 +2,8 @@
 
 A result is JSON: {machine, releases, date, how, gpu, models, cells, runs, builds, openings, failures}.
 runs: {model, precision, batch, peer, what, clock, median_ms, p99_ms, mean_ms, iterations, rounds_ms, relative}.
-builds: {model, precision, batch, kind, build_s, ...}; kind: 'cold' with an empty timing
-cache, 'warm' when that build is repeated, 'other' with what other builds have left there, 'reused'.
+builds: {model, precision, batch, kind, build_s, ...}; kind: 'cold' in a new process with an empty timing cache, 'warm'
+when that build is repeated, 'warm_anew' in a new process again, 'other' with what other builds have left, 'reused'.
 openings: {model, precision, batch, peer, total_ms, parts_ms}.
 """
 
@@ -85,6 +85,7 @@ RULES = (
 BUILD_BY_OPEN = ("building cold / opening a stored engine", 300.0, False)
 OPEN_BY_BARE = ("opening a stored engine / bare deserializing and running", 1.5, True)
 COLD_BY_WARM = ("building cold / with a warm timing cache, fp16", 4.0, False)
+COLD_BY_ANEW = ("building cold / with a warm timing cache in a new process, fp16", None, False)
 
 
 def summary(rounds: Sequence[Sequence[float]], iterations: int) -> dict[str, Any]:
@@ -130,7 +131,9 @@ def _ratios_of_builds(result: Result) -> list[Ratio]:
             found.append(Ratio(OPEN_BY_BARE[0], cell, ours / bare, *OPEN_BY_BARE[1:]))
         if cold and warm and cell.precision == "fp16":
             found.append(Ratio(COLD_BY_WARM[0], cell, cold / warm, *COLD_BY_WARM[1:]))
-    order = [BUILD_BY_OPEN[0], OPEN_BY_BARE[0], COLD_BY_WARM[0]]
+        if cold and (anew := seconds.get((cell, "warm_anew"))):
+            found.append(Ratio(COLD_BY_ANEW[0], cell, cold / anew, *COLD_BY_ANEW[1:]))
+    order = [BUILD_BY_OPEN[0], OPEN_BY_BARE[0], COLD_BY_WARM[0], COLD_BY_ANEW[0]]
     return sorted(found, key=lambda ratio: order.index(ratio.what))
 
 

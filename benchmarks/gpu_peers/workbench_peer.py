@@ -61,8 +61,11 @@ class WorkbenchPeer:
             with open_engine(build(model, None, BACKEND, store=EngineStore(folder)).engine) as session:
                 session.run({"x": np.zeros((1, 4), np.float32)})
 
-    def build(self, folder: str, cell: dict[str, Any], store: str, reuse: bool) -> dict[str, Any]:
+    def build(self, folder: str, cell: dict[str, Any], store: str, reuse: bool, anew: bool) -> dict[str, Any]:
+        """anew: in a build process that is started for it, which loads TensorRT's kernels first."""
         row = Cell(**cell)
+        if anew:
+            dismiss_waiting()
         caches = Path(store) / "caches"
         cached = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file()) if caches.exists() else 0
         config = config_of(Path(folder), row)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from helpers_building import (
 )
 from onnx import numpy_helper
 
+from workbench import build_process
+from workbench.backends import onnxruntime
 from workbench.backends.plan_record import read_plan_header
 from workbench.build_process import STARTING
 from workbench.building import WAITING, Built, build, check_support
@@ -430,3 +433,58 @@ def test_weights_that_are_gone_since_the_model_was_loaded_are_missed(tmp_path: P
     (tmp_path / "m.data").unlink()
     with pytest.raises(ModelError, match=r"m\.data: weights of m are gone"):
         build(model, None, "onnxruntime")
+
+
+# ---- a build process that waits for more work
+
+
+@pytest.fixture
+def slow_to_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """ONNX Runtime, as if its build process took long to start."""
+    monkeypatch.setattr(onnxruntime, "STARTS_SLOWLY", True)
+    monkeypatch.setattr(build_process, "_waiting", {})
+    yield
+    build_process.dismiss_waiting()
+    assert not children()
+
+
+def test_the_next_build_goes_to_the_process_that_waits(slow_to_start: None, model: Model, store: EngineStore) -> None:
+    build(model, BuildConfig(), "onnxruntime", store=store)
+    first = children()
+    assert len(first) == 1
+    assert not build(model, BuildConfig("fp16"), "onnxruntime", store=store).reused
+    assert children() == first
+
+
+def test_several_builds_at_once_have_a_process_each(slow_to_start: None, model: Model, store: EngineStore) -> None:
+    configs = [BuildConfig(), BuildConfig("fp16"), BuildConfig("fp16", keep_io_types=False)]
+    threads = [
+        threading.Thread(target=build, args=(model, item, "onnxruntime"), kwargs={"store": store}) for item in configs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.engines()) == 3 and 1 <= len(children()) <= 3
+
+
+def test_a_process_that_waits_is_dismissed_after_a_while(
+    slow_to_start: None, model: Model, store: EngineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_process, "_IDLE_S", 0.2)
+    build(model, BuildConfig(), "onnxruntime", store=store)
+    wait_until(lambda: not children(), "it is dismissed")
+
+
+def test_after_a_failure_no_process_waits(slow_to_start: None, tmp_path: Path, store: EngineStore) -> None:
+    with pytest.raises(BuildError):
+        build(refused(tmp_path / "refused.onnx"), BuildConfig(), "onnxruntime", store=store)
+    assert not children()
+
+
+def test_a_process_that_died_while_it_waited_is_replaced(slow_to_start: None, model: Model, store: EngineStore) -> None:
+    build(model, BuildConfig(), "onnxruntime", store=store)
+    (child,) = children()
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not children() or not build_process._waiting["onnxruntime"][0].is_alive, "it is dead")
+    assert build(model, BuildConfig("fp16"), "onnxruntime", store=store).engine.precision == "fp16"

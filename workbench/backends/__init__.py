@@ -65,6 +65,8 @@ class GpuSession(Session, Protocol):
 class Backend(Protocol):
     PLAN: str
     """The plan's file name inside an engine's folder."""
+    STARTS_SLOWLY: bool
+    """Whether its build process shall wait a while for more work: its library takes seconds to load."""
 
     def support(self) -> Support:
         """What this back end can do on this machine; quick, and safe in the notebook's kernel."""

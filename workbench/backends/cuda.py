@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import math
 import subprocess
 import sys
 import threading
@@ -80,13 +81,13 @@ class Gpu:
 
     def host_array(self, shape: Shape, dtype: np.dtype[Any]) -> np.ndarray:
         """Page-locked host memory as an array; it goes back to a pool when forgotten."""
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         try:
             with self._lock:
                 block = self._host_pool.allocate((max(size, 1),), np.uint8)
         except self.driver.Error as error:
             raise BackendError(f"{size:,} bytes of page-locked host memory were not to be had: {error}") from error
-        return block[:size].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, block)
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
         with self:
@@ -108,7 +109,7 @@ class Gpu:
 
 
 class DeviceMemory:
-    """A block of a pool; int() gives its address. It goes back while the GPU's context is current, as the pool wants."""
+    """A block of a pool; int() gives its address. It goes back while the GPU's context is current, which pools need."""
 
     def __init__(self, gpu: Gpu, block: Any) -> None:
         self._gpu, self._block = gpu, block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -33,13 +34,16 @@ class ShapedContext:
     """
 
     def __init__(self, place: Workplace, fitted: Fitted, outputs: tuple[str, ...]) -> None:
-        self._place, self._engine, self._types = place, place.opened, place.opened.types
+        self._place, self._engine = place, place.opened
         self.fitted, self.outputs = fitted, outputs
         self.shapes: dict[str, Shape] = dict(fitted.shapes)
+        self._dtypes = {name: numpy_dtype(dtype) for name, dtype in place.opened.types.items()}
         self.pinned: dict[str, np.ndarray] = {}
         self.host: dict[str, np.ndarray] = {}
         self.graph: CudaGraph | None = None
-        self._device: dict[str, Any] = {}
+        self._memory: list[Any] = []
+        self._device: dict[str, int] = {}
+        """Addresses of the own buffers."""
         self._allocators: dict[str, Any] = {}
         self.context = self._create()
         self._set_inputs()
@@ -60,7 +64,7 @@ class ShapedContext:
         for name, shape in self.fitted.shapes.items():
             if not self.context.set_input_shape(name, shape):
                 raise self._engine.failure(self._place.gpu, f"input {name} with the shape {shape}")
-            kind = numpy_dtype(self._types[name])
+            kind = self._dtypes[name]
             if name in self.fitted.values:
                 self.host[name] = np.ascontiguousarray(self.fitted.values[name], kind)
                 self.context.set_tensor_address(name, self.host[name].ctypes.data)
@@ -81,17 +85,19 @@ class ShapedContext:
             self._allocators[name] = allocator
             self.context.set_output_allocator(name, allocator)
         elif name in self._engine.on_host:
-            self.host[name] = np.empty(self.shapes[name], numpy_dtype(self._types[name]))
+            self.host[name] = np.empty(self.shapes[name], self._dtypes[name])
             self.context.set_tensor_address(name, self.host[name].ctypes.data)
         else:
             self._reserve(name)
 
     def _reserve(self, name: str) -> None:
-        self._device[name] = self._place.gpu.device_memory(self._size(name), name)
-        self.context.set_tensor_address(name, int(self._device[name]))
+        memory = self._place.gpu.device_memory(self._size(name), name)
+        self._memory.append(memory)
+        self._device[name] = int(memory)
+        self.context.set_tensor_address(name, self._device[name])
 
     def _size(self, name: str) -> int:
-        return int(np.prod(self.shapes[name], dtype=np.int64)) * numpy_dtype(self._types[name]).itemsize
+        return math.prod(self.shapes[name]) * self._dtypes[name].itemsize
 
     @property
     def is_settled(self) -> bool:
@@ -114,9 +120,9 @@ class ShapedContext:
                 _check_narrowing(name, array, pinned.dtype)
             np.copyto(pinned, array, casting="unsafe")
         if self.graph is None:
-            self.context.set_tensor_address(name, int(self._device[name]))
+            self.context.set_tensor_address(name, self._device[name])
         if pinned.nbytes:
-            self._place.gpu.driver.memcpy_htod_async(int(self._device[name]), pinned, self._place.stream)
+            self._place.gpu.driver.memcpy_htod_async(self._device[name], pinned, self._place.stream)
 
     def read_from(self, name: str, array: DeviceArray) -> None:
         """Let the engine read an input where it lies."""
@@ -138,7 +144,7 @@ class ShapedContext:
     def write_to_own(self) -> None:
         for name in self.outputs:
             if name in self._device:
-                self.context.set_tensor_address(name, int(self._device[name]))
+                self.context.set_tensor_address(name, self._device[name])
 
     def write_to_new(self) -> dict[str, Any]:
         """New memory on the GPU for every output, by name; None for those whose size is not known yet."""
@@ -151,14 +157,14 @@ class ShapedContext:
 
     def fetch(self, name: str) -> np.ndarray:
         """An output on its way to the host, in the engine's type; complete when the stream is."""
-        if name in self.host:
+        if name in self._device:
+            shape, address = self.shapes[name], self._device[name]
+        elif name in self.host:
             return self.host[name].copy()
-        if name in self._allocators:
+        else:
             self._place.stream.synchronize()
             shape, address = self._allocators[name].shape, self._allocators[name].address
-        else:
-            shape, address = self.shapes[name], int(self._device[name])
-        array = self._place.gpu.host_array(shape, numpy_dtype(self._types[name]))
+        array = self._place.gpu.host_array(shape, self._dtypes[name])
         if array.nbytes:
             self._place.gpu.driver.memcpy_dtoh_async(array, address, self._place.stream)
         return array
@@ -171,7 +177,7 @@ class ShapedContext:
         if self.graph is not None:
             self.graph.close()
         self.context = self.graph = None
-        self._device.clear()
+        self._memory.clear()
 
 
 def _check_narrowing(name: str, array: np.ndarray, kind: np.dtype[Any]) -> None:

@@ -33,13 +33,23 @@ Fill = Callable[[ModuleType, Any, LogKeeper], tuple[str, ...]]
 layers that errors may speak of. Raises BuildError."""
 
 
+_builders: dict[str, Any] = {}
+
+
 def make_builder(trt: ModuleType, log: LogKeeper) -> Any:
-    """Raises BuildError where TensorRT cannot use the GPU."""
+    """The process's builder: TensorRT loads its kernels with the first, for seconds, and drops them with the last.
+
+    Raises BuildError where TensorRT cannot use the GPU.
+    """
+    logger = logger_for(trt, log)
     try:
-        return trt.Builder(logger_for(trt, log))
+        builder = _builders.get(trt.__name__) or trt.Builder(logger)
     except (TypeError, RuntimeError) as error:  # its factory gave no builder
         reason = plain(log.errors[-1]) if log.errors else str(error)
         raise BuildError(f"TensorRT cannot start: {reason}", remedy=remedy(reason)) from error
+    _builders[trt.__name__] = builder
+    builder.reset()
+    return builder
 
 
 def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, ...]:

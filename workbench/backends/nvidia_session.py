@@ -53,6 +53,7 @@ class NvidiaSession:
         self.inputs = tuple(_spec(spec, opened.types) for spec in record.inputs if spec.name in opened.types)
         self.outputs = tuple(_spec(spec, opened.types) for spec in record.outputs)
         self._names = tuple(spec.name for spec in self.outputs)
+        self._widened = {spec.name: spec.dtype for spec in self.outputs if spec.dtype != opened.types[spec.name]}
         self._lock = threading.RLock()
         self._contexts: OrderedDict[Any, ShapedContext] = OrderedDict()
         self._known: dict[Any, ShapedContext] = {}
@@ -61,6 +62,7 @@ class NvidiaSession:
         self._feeds: Feeds = {}
         with self._gpu:
             self._place = Workplace(opened, self._gpu)
+        self._stream = self._place.stream
         _sessions.add(self)
 
     # ---- running
@@ -76,10 +78,9 @@ class NvidiaSession:
                 context.write_to_own()
             context.launch()
             found = {name: context.fetch(name) for name in self._names}
-            self._place.stream.synchronize()
-        for spec in self.outputs:
-            if spec.dtype != self._opened.types[spec.name]:
-                found[spec.name] = found[spec.name].astype(spec.dtype)
+            self._stream.synchronize()
+        for name, dtype in self._widened.items():
+            found[name] = found[name].astype(dtype)
         return found
 
     def run_on_device(self, feeds: Feeds) -> dict[str, DeviceArray]:
@@ -91,7 +92,7 @@ class NvidiaSession:
             context = self._load(feeds, stays=True)
             memory = context.write_to_new()
             context.enqueue()
-            self._place.stream.synchronize()
+            self._stream.synchronize()
             return {name: self._device_array(context, name, block) for name, block in memory.items()}
 
     def input_buffers(self, shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
@@ -106,16 +107,16 @@ class NvidiaSession:
 
     def _load(self, feeds: Feeds, stays: bool = False) -> ShapedContext:
         """The context for these arrays, its inputs on their way. stays: outputs go to memory of their own."""
-        on_host = self._opened.on_host
-        feeds = {name: _sizes(array) if name in on_host else array for name, array in feeds.items()}
-        borrowed = {
-            name: borrow(name, array, self._place.stream.handle, wait_for_stream)
-            for name, array in feeds.items()
-            if is_on_device(array)
-        }
-        placed: dict[str, Any] = {name: borrowed.get(name, array) for name, array in feeds.items()}
+        on_host, borrowed = self._opened.on_host, {}
+        placed: dict[str, Any] = dict(feeds)
+        for name, array in feeds.items():
+            if type(array) is not np.ndarray and is_on_device(array):
+                if name in on_host and isinstance(array, DeviceArray):
+                    placed[name] = array.to_host()
+                else:
+                    placed[name] = borrowed[name] = borrow(name, array, self._stream.handle, wait_for_stream)
         graph = self.cuda_graph and not borrowed and not stays
-        look = (graph, tuple((name, array.shape, str(array.dtype), name in borrowed) for name, array in placed.items()))
+        look = (graph, *((name, array.shape, array.dtype, name in borrowed) for name, array in placed.items()))
         context = self._known.get(look)
         if context is None:
             looks = {name: array.look if name in borrowed else array for name, array in placed.items()}
@@ -124,10 +125,12 @@ class NvidiaSession:
                 self._known[look] = context
         for name, array in placed.items():
             if name in borrowed:
-                context.read_from(name, borrowed[name])
+                context.read_from(name, array)
             elif name not in on_host:
                 context.send(name, np.asarray(array))
-        self._last, self._feeds, self.clock = context, placed, _clock(context)
+        if context is not self._last:
+            self.clock = _clock(context)
+        self._last, self._feeds = context, placed
         return context
 
     def _expected(self, feeds: Feeds, borrowed: Mapping[str, DeviceArray]) -> tuple[TensorSpec, ...]:
@@ -144,7 +147,7 @@ class NvidiaSession:
         shape = context.shapes[name]
         if memory is None:  # written on the host, or to memory that the next run writes again
             host = context.fetch(name)
-            self._place.stream.synchronize()
+            self._stream.synchronize()
             shape, memory = host.shape, self._gpu.device_memory(host.nbytes, f"output {name}")
             if host.nbytes:
                 self._gpu.driver.memcpy_htod(int(memory), host)
@@ -173,7 +176,7 @@ class NvidiaSession:
 
     def times_ms(self, iterations: int) -> list[float]:
         with self._lock, self._gpu:
-            context, stream, event = self._ran(), self._place.stream, self._gpu.driver.Event
+            context, stream, event = self._ran(), self._stream, self._gpu.driver.Event
             events = [(event(), event()) for _ in range(iterations)]
             for start, end in events:
                 start.record(stream)
@@ -200,7 +203,7 @@ class NvidiaSession:
             for _ in range(iterations + 1):
                 rows.append([])
                 context.enqueue()
-                self._place.stream.synchronize()
+                self._stream.synchronize()
             context.close()
         names = unique_names(name for name, _ in rows[0])
         timed = rows[1:]  # the first run warms up
@@ -229,8 +232,8 @@ class NvidiaSession:
             for key in tuple(self._contexts):
                 self._forget(key)
             self._last, self._feeds = None, {}
-            vars(self).pop("_place", None)
-            vars(self).pop("_opened", None)
+            for name in ("_place", "_stream", "_opened"):
+                vars(self).pop(name, None)
         _sessions.discard(self)
 
     def __enter__(self) -> NvidiaSession:
@@ -255,11 +258,6 @@ def _close_all() -> None:
 def _clock(context: ShapedContext | None) -> str:
     how = "replay of its CUDA graph" if context and context.graph else "enqueue of the engine"
     return f"CUDA events around each {how}, inputs and outputs on the GPU"
-
-
-def _sizes(array: Any) -> Any:
-    """Of an input whose content the engine reads on the host."""
-    return array.to_host() if isinstance(array, DeviceArray) else array
 
 
 def _spec(spec: TensorSpec, types: Mapping[str, str]) -> TensorSpec:

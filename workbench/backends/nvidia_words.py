@@ -36,8 +36,8 @@ _REMEDIES = (
     (r"CUDA (?:init|driver|error)|driver version", "Check the driver: `workbench backends`, and nvidia-smi."),
     (
         r"libnvinfer_lean",
-        "Such plans bring NVIDIA's lean runtime along: pip install tensorrt-lean of TensorRT's release, or leave "
-        "version_compatible out.",
+        "Such plans bring NVIDIA's lean runtime along: install it (tensorrt-lean, of TensorRT's release) where the "
+        "loader finds it under that name, or leave version_compatible out.",
     ),
     (r"workspace", "Give the builder a larger workspace."),
 )

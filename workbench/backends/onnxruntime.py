@@ -38,6 +38,7 @@ from workbench.types import (
 )
 
 PLAN = "model.onnx"
+STARTS_SLOWLY = False
 THREADS_REST = ("session.force_spinning_stop", "1")
 """Without this setting the threads of a session wait for its next run at full speed, and slow other sessions down."""
 _WEIGHTS = "model.onnx.data"

@@ -33,6 +33,7 @@ from workbench.model import Model
 from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Support, ignore
 
 PLAN = "engine.plan"
+STARTS_SLOWLY = False
 PORTABLE = ("sm80", "sm86", "sm89", "sm120", "sm121")
 """What RTX builds for when no target is named: one plan for Ampere to Blackwell."""
 _TARGETS = ("sm75", *PORTABLE)

@@ -24,6 +24,7 @@ from workbench.model import Model
 from workbench.types import BuildConfig, Listener, LogLine, ModelSupport, Support, TensorSpec, ignore
 
 PLAN = "engine.plan"
+STARTS_SLOWLY = True
 _PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
 
 
