@@ -58,8 +58,13 @@ _waiting: dict[str, list[Child]] = {}
 
 def _run_in_waiting_child(backend: str, request: dict[str, Any], listener: Listener, cancel: threading.Event) -> Ended:
     waiting = _waiting.setdefault(backend, [])
-    child = _take(waiting) or Child(_COMMAND, cwd=_HERE)
-    ended = child.follow({**request, "stays": True}, listener, cancel, starting=STARTING, stays=True)
+    found = _take(waiting)
+    child = found or Child(_COMMAND, cwd=_HERE)
+    request = {**request, "stays": True}
+    ended = child.follow(request, listener, cancel, starting=STARTING, stays=True)
+    if found and ended.answer is None and not ended.log:  # it was dying while it waited
+        child = Child(_COMMAND, cwd=_HERE)
+        ended = child.follow(request, listener, cancel, starting=STARTING, stays=True)
     if child.is_alive:
         waiting.append(child)
         timer = threading.Timer(_IDLE_S, _dismiss, (waiting, child))

@@ -18,6 +18,7 @@ from gpu_peers.cells import MODELS, Cell, feeds_of, reference_of, relative_diffe
 from gpu_peers.serving import Series, count_for, series, serve, wall_times_ms
 from workbench import EngineStore, build, load_model, open_engine, this_machine
 from workbench.backends.nvidia_session import NvidiaSession
+from workbench.build_process import dismiss_waiting
 from workbench.engine import Engine
 from workbench.layer_times import layer_times_to_json
 from workbench.model import Model
