@@ -22,6 +22,7 @@ from workbench.engine import open_engine
 from workbench.hybrid import usual_samples
 from workbench.hybrid.session import open_native
 from workbench.model import load_model
+from workbench.subgraphs import divide, find_support
 from workbench.widgets.state import BuilderState
 
 pytestmark = pytest.mark.gpu
@@ -77,21 +78,26 @@ def _smaller(match: re.Match[str]) -> str:
     return "image:" + ",".join(f"{batch}x1x28x28" for batch in ((1, 2, 4) if match[1] == "64x64" else (2, 1, 4)))
 
 
+QUICK = wb.BuilderOptions(optimization_level=0)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_in_parts_gives_what_the_whole_gives(name: str, tmp_path: Path) -> None:
     make, feed = MODELS[name]
     model = make(tmp_path)
-    samples = feed(model)
-    shapes = wb.collect_shapes(model, samples)
-    hybrid = wb.build_parts(wb.partition(model, "tensorrt", min_subgraph_size=3), shapes=shapes)
-    assert hybrid.built
-    whole = open_native(model)
-    with wb.HybridSession(hybrid) as session:
-        assert not session.stand_ins and "on the GPU" in session.clock
-        for sample in samples:
-            found, wanted = session.run(sample), whole.run(sample)
-            assert all(found[key].dtype == wanted[key].dtype for key in wanted)
-            assert max(item.relative for item in compare_outputs(wanted, found)) < 1e-3
+    samples, whole = feed(model), open_native(model)
+    shapes, support = wb.collect_shapes(model, samples), find_support(model, "tensorrt")
+    engines = 0
+    for size in (1, 3, 10, 50):
+        hybrid = wb.build_parts(divide(support, size), wb.BuildConfig(builder=QUICK), shapes=shapes)
+        engines += len(hybrid.built)
+        with wb.HybridSession(hybrid) as session:
+            assert not session.stand_ins and ("on the GPU" in session.clock) == bool(hybrid.built)
+            for sample in samples:
+                found, wanted = session.run(sample), whole.run(sample)
+                assert all(found[key].dtype == wanted[key].dtype for key in wanted)
+                assert max(item.relative for item in compare_outputs(wanted, found)) < 1e-3
+    assert engines
 
 
 def test_engines_side_by_side_pass_arrays_on_the_gpu(tmp_path: Path) -> None:
@@ -99,7 +105,7 @@ def test_engines_side_by_side_pass_arrays_on_the_gpu(tmp_path: Path) -> None:
     middle = next(node.name for node in model.nodes if node.op_type == "Add")
     samples = usual_samples(model, wb.parse_shapes(FASHION))
     parts = wb.partition(model, "tensorrt", min_subgraph_size=1, disable_ops=[middle])
-    hybrid = wb.build_parts(parts, wb.BuildConfig(profiles=(wb.parse_shapes(FASHION),)))
+    hybrid = wb.build_parts(parts, wb.BuildConfig(profiles=(wb.parse_shapes(FASHION),), builder=QUICK))
     assert len(hybrid.built) >= 2
     with wb.HybridSession(hybrid) as session:
         for sample in samples:
