@@ -176,14 +176,18 @@ class NvidiaSession:
 
     def times_ms(self, iterations: int) -> list[float]:
         with self._lock, self._gpu:
-            context, stream, event = self._ran(), self._stream, self._gpu.driver.Event
-            events = [(event(), event()) for _ in range(iterations)]
-            for start, end in events:
-                start.record(stream)
-                context.launch()
-                end.record(stream)
-            stream.synchronize()
-            return [float(start.time_till(end)) for start, end in events]
+            return self._event_times_ms(self._ran(), iterations)
+
+    def _event_times_ms(self, context: ShapedContext, iterations: int) -> list[float]:
+        """In a function of its own: PyCUDA's events must be gone before the GPU's context is."""
+        event = self._gpu.driver.Event
+        events = [(event(), event()) for _ in range(iterations)]
+        for start, end in events:
+            start.record(self._stream)
+            context.launch()
+            end.record(self._stream)
+        self._stream.synchronize()
+        return [float(start.time_till(end)) for start, end in events]
 
     def host_times_ms(self, iterations: int) -> list[float]:
         self._ran()
@@ -235,6 +239,10 @@ class NvidiaSession:
             for name in ("_place", "_stream", "_opened"):
                 vars(self).pop(name, None)
         _sessions.discard(self)
+
+    def __del__(self) -> None:
+        if "_place" in vars(self):
+            self.close()
 
     def __enter__(self) -> NvidiaSession:
         return self
