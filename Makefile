@@ -7,12 +7,13 @@ PORT ?= 8888
 BROWSER ?=
 TORCH ?=
 
-.PHONY: help lab test test-exporters lock clean
+.PHONY: help lab test test-exporters gpu lock clean
 
 help:
 	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser; TORCH=none: no PyTorch)'
 	@echo 'make test    unit tests, notebooks, a real browser'
 	@echo 'make test-exporters  exports of real Paddle and TensorFlow models; makes their environments first (3 GB, kept)'
+	@echo 'make gpu     on a machine with an NVIDIA GPU: adds TensorRT and PyCUDA (needs the CUDA toolkit and a C++ compiler)'
 	@echo 'make lock    pins the dependencies anew after a change in pyproject.toml (UPGRADE=1: newest releases)'
 	@echo 'make clean   removes the virtual environment and what tools left behind'
 	@echo
@@ -31,6 +32,9 @@ test: $(VENV)/.dev $(if $(filter none,$(TORCH)),,$(VENV)/.torch)
 
 test-exporters: $(VENV)/.dev $(VENV)/.torch
 	@scripts/test_exporters.sh $(VENV)
+
+gpu: $(VENV)/.runtime
+	$(python) -m pip install --disable-pip-version-check --editable '.[gpu]'
 
 lock:
 	UPGRADE=$(UPGRADE) scripts/lock.sh

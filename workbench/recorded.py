@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,14 @@ class Recorded:
         """'recorded on NVIDIA H200, TensorRT 8.6.0, 2026-08-01'."""
         gpus = ", ".join(gpu.name for gpu in self.machine.gpus) or self.machine.cpu
         return f"recorded on {gpus}, TensorRT {self.releases['tensorrt']}, {self.date}"
+
+    def of(self, model: str, precision: str | None = None) -> Recorded:
+        """The runs of one model, and of one precision if it is named. Raises ViewError where there are none."""
+        runs = tuple(run for run in self.runs if run.model == model and precision in (None, run.precision))
+        if not runs:
+            known = ", ".join(dict.fromkeys(f"{run.model} {run.precision}" for run in self.runs))
+            raise ViewError(f"{self.folder}: nothing of {model} {precision or ''} was recorded; there are {known}.")
+        return replace(self, runs=runs)
 
     def __str__(self) -> str:
         return f"{self.label}\n{table(_rows(self.runs))}"

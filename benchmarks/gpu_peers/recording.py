@@ -41,11 +41,22 @@ def keep_profile(folder: Path, stem: str, layers: list[dict[str, Any]]) -> str:
     return keep_text(folder, f"{stem}.profile.json", (json.dumps(layers, indent=1) + "\n").encode())
 
 
+KEPT = {
+    "workbench": ("replay", "host", "host_in_place"),
+    "bare": ("replay", "host", "host_in_place"),
+    "polygraphy": ("host",),
+    "eager": ("gpu", "host"),
+    "compile": ("gpu", "host"),
+}
+"""The clocks that runs.json tells of, by peer; benchmark.json has all."""
+
+
 def write_recording(folder: Path, result: Result) -> Path:
     """runs.json from a result whose files lie in `folder` already."""
     heads = {name: result[name] for name in ("machine", "releases", "date", "how", "models")}
     path = folder / RUNS
-    path.write_text(json.dumps({**heads, "runs": [_run(result, run) for run in result["runs"]]}, indent=1) + "\n")
+    runs = [_run(result, run) for run in result["runs"] if run["what"] in KEPT[run["peer"]]]
+    path.write_text(json.dumps({**heads, "runs": runs}, indent=1) + "\n")
     return path
 
 

@@ -66,6 +66,13 @@ def test_columns_of_which_nothing_was_recorded_are_left_out(tmp_path: Path) -> N
     assert "build s" not in str(load_recorded(write(tmp_path, {**content(), "runs": [PEER]}, "peers")))
 
 
+def test_runs_of_one_model_and_precision(tmp_path: Path) -> None:
+    recorded = load_recorded(write(tmp_path, content()))
+    assert recorded.of("resnet18") == recorded.of("resnet18", "fp16") == recorded
+    with pytest.raises(ViewError, match=r"nothing of resnet18 int8 .* there are resnet18 fp16"):
+        recorded.of("resnet18", "int8")
+
+
 def test_recordings_are_those_beside_the_notebook(tmp_path: Path) -> None:
     folder = write(tmp_path, content())
     (tmp_path / "data" / "recorded" / "without-runs").mkdir()

@@ -60,8 +60,8 @@ def test_this_machine_gets_a_sentence_and_another_back_end() -> None:
     ("gpus", "release", "pycuda", "build", "run"),
     [
         ((H200,), "8.6.0", True, "", ""),
-        ((H200,), "8.6.0", False, "", "PyCUDA is not installed: pip install 'tensorrt-workbench[gpu]'"),
-        ((H200,), None, True, "not installed: pip install 'tensorrt-workbench[gpu]'", "not installed"),
+        ((H200,), "8.6.0", False, "", "PyCUDA is not installed: make gpu"),
+        ((H200,), None, True, "not installed: make gpu", "not installed"),
         ((H200,), "8.5.3", True, "8.5.3 is too old", "too old"),
         ((), "8.6.0", True, "shows no GPU", "shows no GPU"),
     ],

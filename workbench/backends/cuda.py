@@ -43,7 +43,7 @@ class Gpu:
             self.driver: Any = driver
             self._context = driver.Device(0).retain_primary_context()
         except (ImportError, OSError) as error:
-            raise BackendError(f"PyCUDA cannot be loaded: {error}. It comes with the extra [gpu].") from error
+            raise BackendError(f"PyCUDA cannot be loaded: {error}. Install it with: make gpu") from error
         except driver.Error as error:
             raise BackendError(f"the GPU cannot be used: {error}") from error
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from workbench.machine import Gpu, Machine
 from workbench.model import Model
 from workbench.types import BuildConfig, Calibration, Support
 
-COMMAND = "pip install 'tensorrt-workbench[gpu]'"
+COMMAND = "make gpu"
 _BF16_SINCE = _AMPERE = (8, 0)
 _NEEDS_RANGES = (
     "int8 needs the range of every activation: give a calibration table or samples, "
