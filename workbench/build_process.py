@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +54,22 @@ def run_child(
     return ended.answer, ended.log
 
 
-_waiting: dict[str, list[Child]] = {}
-"""Children that have done their work, by back end; whoever takes one has it for itself."""
+@dataclass(eq=False)
+class _Waiting:
+    """A child that has done its work. environment: that of this process when the child was started."""
+
+    child: Child
+    environment: Mapping[str, str]
+    timer: threading.Timer
+
+
+_waiting: dict[str, list[_Waiting]] = {}
+"""By back end; whoever takes one out has it for itself."""
 
 
 def _run_in_waiting_child(backend: str, request: dict[str, Any], listener: Listener, cancel: threading.Event) -> Ended:
-    waiting = _waiting.setdefault(backend, [])
-    found = _take(waiting)
+    environment = dict(os.environ)
+    found = _take(backend, environment)
     child = found or Child(_COMMAND, cwd=_HERE)
     request = {**request, "stays": True}
     ended = child.follow(request, listener, cancel, starting=STARTING, stays=True)
@@ -66,35 +77,45 @@ def _run_in_waiting_child(backend: str, request: dict[str, Any], listener: Liste
         child = Child(_COMMAND, cwd=_HERE)
         ended = child.follow(request, listener, cancel, starting=STARTING, stays=True)
     if child.is_alive:
-        waiting.append(child)
-        timer = threading.Timer(_IDLE_S, _dismiss, (waiting, child))
-        timer.daemon = True
-        timer.start()
+        _let_wait(backend, child, environment)
     return ended
 
 
-def _take(waiting: list[Child]) -> Child | None:
+def _take(backend: str, environment: Mapping[str, str]) -> Child | None:
+    """A child that waits and was started in this environment; others see another GPU, perhaps."""
+    waiting = _waiting.setdefault(backend, [])
     while waiting:
         with contextlib.suppress(IndexError):  # another thread was faster
-            child = waiting.pop()
-            if child.is_alive:
-                return child
-            child.close()
+            item = waiting.pop()
+            item.timer.cancel()
+            if item.child.is_alive and item.environment == environment:
+                return item.child
+            item.child.close()
     return None
 
 
+def _let_wait(backend: str, child: Child, environment: Mapping[str, str]) -> None:
+    """One for each back end is enough: it holds memory, on the GPU too."""
+    _dismiss(backend)
+    timer = threading.Timer(_IDLE_S, _dismiss, (backend, child))
+    timer.daemon = True
+    _waiting[backend].append(_Waiting(child, environment, timer))
+    timer.start()
+
+
+def _dismiss(backend: str, child: Child | None = None) -> None:
+    """End the children that wait, or this one, if it still does."""
+    for item in [item for item in _waiting[backend] if child in (None, item.child)]:
+        with contextlib.suppress(ValueError):  # another thread was faster
+            _waiting[backend].remove(item)
+            item.timer.cancel()
+            item.child.close()
+
+
 def dismiss_waiting() -> None:
-    """End the children that wait for work; what they hold on a GPU is free afterwards."""
-    for waiting in _waiting.values():
-        while child := _take(waiting):
-            child.close()
-
-
-def _dismiss(waiting: list[Child], child: Child) -> None:
-    """End a child that still waits for work; one that was taken since is let be."""
-    with contextlib.suppress(ValueError):
-        waiting.remove(child)
-        child.close()
+    """End the build processes that wait for work; what they hold on a GPU is free afterwards."""
+    for backend in tuple(_waiting):
+        _dismiss(backend)
 
 
 def error_in(answer: Mapping[str, Any], tail: tuple[str, ...]) -> WorkbenchError:

@@ -26,6 +26,7 @@ from workbench.types import Listener, LogLine, Progress
 
 _POLL_S = 0.1
 _FAREWELL_S = 0.5
+_LATE_S = 0.02
 _TAIL = 6
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _KILLED = -9  # SIGKILL, which Windows does not know
@@ -195,11 +196,23 @@ class Child:
                 elif event is not None:
                     answer = event
                     if stays:
+                        log += self._late_lines(listener)
                         break
         finally:
             if not (stays and answer and answer["event"] == "done"):
                 self.close()
         return Ended(answer, log, self._process.returncode or 0)
+
+    def _late_lines(self, listener: Listener) -> list[LogLine]:
+        """What native code has printed before the answer and comes by another stream."""
+        lines = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                event = self._events.get(timeout=_LATE_S)
+                if isinstance(event, LogLine):
+                    lines.append(event)
+                    listener(event)
+        return lines
 
     @property
     def is_alive(self) -> bool:

@@ -296,6 +296,23 @@ def test_times_are_told_with_their_clocks(session: NvidiaSession, pictures) -> N
     assert "CUDA events" in session.clock and "copies included" in session.host_clock
 
 
+def test_outputs_that_stayed_on_the_gpu_are_not_written_again_by_timing(session: NvidiaSession, pictures) -> None:
+    kept = session.run_on_device({"image": pictures[:8]})["logits"]
+    before = kept.to_host()
+    session.run_on_device({"image": pictures[8:16]})
+    session.times_ms(5)
+    assert np.array_equal(kept.to_host(), before)
+
+
+def test_a_closed_session_says_so(fashion: Built, pictures) -> None:
+    with open_engine(fashion.engine) as session:
+        session.run({"image": pictures[:2]})
+    for use in (lambda: session.run({"image": pictures[:2]}), lambda: session.times_ms(1)):
+        with pytest.raises(BackendError, match="session is closed"):
+            use()
+    session.close()
+
+
 def test_times_of_layers_bear_the_names_of_the_layers(session: NvidiaSession, fashion: Built, pictures) -> None:
     session.run({"image": pictures[:8]})
     times = session.layer_times_ms(20)

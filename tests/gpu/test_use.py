@@ -92,7 +92,7 @@ def test_a_model_in_parts_gives_what_the_whole_gives(name: str, tmp_path: Path) 
         hybrid = wb.build_parts(divide(support, size), wb.BuildConfig(builder=QUICK), shapes=shapes)
         engines += len(hybrid.built)
         with wb.HybridSession(hybrid) as session:
-            assert not session.stand_ins and ("on the GPU" in session.clock) == bool(hybrid.built)
+            assert not session.stand_ins
             for sample in samples:
                 found, wanted = session.run(sample), whole.run(sample)
                 assert all(found[key].dtype == wanted[key].dtype for key in wanted)

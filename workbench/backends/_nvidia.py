@@ -88,6 +88,8 @@ _11 = replace(
 def abilities(release: str) -> Abilities:
     """What TensorRT of this release ('8.6.0', '10.16.1.11') can be told."""
     major = int(release.split(".")[0])
+    if major == 9:
+        return replace(_10, builder_options=_OPTIONS_8)
     return _8 if major < 9 else _10 if major < 11 else _11
 
 

@@ -152,6 +152,7 @@ def _batches_on_gpu(path: Path, batch: Batch, listener: Listener) -> Iterator[di
             for name, array in arrays.items():
                 part = array[index * sizes[name] : (index + 1) * sizes[name]]
                 gpu.driver.memcpy_htod(int(memory[name]), np.ascontiguousarray(part, batch.dtypes[name]))
+            gpu.driver.Context.synchronize()  # TensorRT's streams do not wait for the copies
         yield {name: int(block) for name, block in memory.items()}
     listener(Progress(CALIBRATING, count, count))
 

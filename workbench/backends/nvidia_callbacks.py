@@ -34,7 +34,10 @@ def progress_monitor(trt: ModuleType, listener: Listener) -> Any:
 
 
 def output_allocator(trt: ModuleType, allocate: Callable[[int], Any]) -> Any:
-    """Memory for an output whose size only a run tells; `shape` and `address` tell it afterwards."""
+    """Memory for an output whose size only a run tells; `shape` and `address` tell it afterwards.
+
+    Errors must not cross into TensorRT: `error` keeps what `allocate` raised, and the run fails.
+    """
 
     class Allocator(trt.IOutputAllocator):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -42,6 +45,7 @@ def output_allocator(trt: ModuleType, allocate: Callable[[int], Any]) -> Any:
             self.memory: Any = None
             self.held = 0
             self.shape: tuple[int, ...] = ()
+            self.error: Exception | None = None
 
         @property
         def address(self) -> int:
@@ -49,7 +53,11 @@ def output_allocator(trt: ModuleType, allocate: Callable[[int], Any]) -> Any:
 
         def reallocate_output(self, name: str, memory: int, size: int, alignment: int) -> int:
             if size > self.held or self.memory is None:
-                self.memory, self.held = allocate(size), size
+                try:
+                    self.memory, self.held = allocate(size), size
+                except Exception as error:  # whatever it is, it is raised when the run has failed
+                    self.error = error
+                    return 0
             return self.address
 
         def reallocate_output_async(self, name: str, memory: int, size: int, alignment: int, stream: int) -> int:

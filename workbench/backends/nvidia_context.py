@@ -29,13 +29,14 @@ class Workplace:
 class ShapedContext:
     """Buffers are allocated once, when it is made; all calls are made while the GPU's context is current.
 
-    shapes: of inputs and outputs; pinned: inputs in page-locked memory; host: inputs and outputs that the engine reads
-    or writes on the host. Raises FeedError for sizes that contradict each other, BackendError where memory runs out.
+    key: what its owner calls it. shapes: of inputs and outputs; pinned: inputs in page-locked memory; host: inputs and
+    outputs that the engine reads or writes on the host. Raises FeedError for sizes that contradict each other,
+    BackendError where memory runs out.
     """
 
-    def __init__(self, place: Workplace, fitted: Fitted, outputs: tuple[str, ...]) -> None:
+    def __init__(self, place: Workplace, fitted: Fitted, outputs: tuple[str, ...], key: Any = None) -> None:
         self._place, self._engine = place, place.opened
-        self.fitted, self.outputs = fitted, outputs
+        self.fitted, self.outputs, self.key = fitted, outputs, key
         self.shapes: dict[str, Shape] = dict(fitted.shapes)
         self._dtypes = {name: numpy_dtype(dtype) for name, dtype in place.opened.types.items()}
         self.pinned: dict[str, np.ndarray] = {}
@@ -107,7 +108,8 @@ class ShapedContext:
     # ---- what a run is made of
 
     def capture(self) -> None:
-        """Make its graph; buffers must stay where they are from now on."""
+        """Make its graph, with inputs in place; buffers must stay where they are from now on."""
+        self.write_to_own()
         self.enqueue()  # once before it is captured, so that nothing is left to be set up
         self._place.stream.synchronize()
         self.graph = CudaGraph(self._place.stream, self.enqueue)
@@ -139,6 +141,8 @@ class ShapedContext:
 
     def enqueue(self) -> None:
         if not self.context.execute_async_v3(self._place.stream.handle):
+            for error in (allocator.error for allocator in self._allocators.values() if allocator.error):
+                raise error
             raise self._engine.failure(self._place.gpu, "the engine does not run on these inputs")
 
     def write_to_own(self) -> None:

@@ -67,6 +67,8 @@ class OpenEngine:
 
 _open: weakref.WeakValueDictionary[tuple[str | int, ...], OpenEngine] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
+_logs: dict[str, LogKeeper] = {}
+"""One for each library, as each has one logger: an error is told by whoever meets it, once."""
 
 
 def deserialize(trt: ModuleType, plan: Path, record: PlanRecord) -> OpenEngine:
@@ -79,7 +81,7 @@ def deserialize(trt: ModuleType, plan: Path, record: PlanRecord) -> OpenEngine:
     with _opening, the_gpu() as gpu:
         opened = _open.get(key)
         if opened is None:
-            log = LogKeeper(ignore)
+            log = _logs.setdefault(trt.__name__, LogKeeper(ignore))
             logger = logger_for(trt, log)
             trt.init_libnvinfer_plugins(logger, "")
             runtime = trt.Runtime(logger)
@@ -90,13 +92,15 @@ def deserialize(trt: ModuleType, plan: Path, record: PlanRecord) -> OpenEngine:
             if engine is None:
                 raise _failure(gpu, log, f"TensorRT does not take the plan {plan}", status.st_size)
             opened = OpenEngine(trt, engine, runtime, log)
-            _open[key] = opened
+            if not record.refittable:  # its weights may become others than the plan's
+                _open[key] = opened
         return opened
 
 
 def _failure(gpu: Gpu, log: LogKeeper, doing: str, size: int | None) -> BackendError:
     """size: bytes that were wanted, if the log does not tell."""
     text = log.errors[-1] if log.errors else "TensorRT gives no reason"
+    log.errors.clear()
     if is_out_of_memory(text):
         return gpu.out_of_memory(wanted_bytes(text) or size, doing)
     return BackendError(f"{doing}: {plain(text)}.")

@@ -30,7 +30,7 @@ from workbench.types import BuildConfig, Feeds, OptimizationProfile, Shape, Tens
 _WIDER = {("int64", "int32"), ("float64", "float32")}
 """(the model's type, the engine's): what a release lacks it computes in the narrower type."""
 _KEPT = 8
-"""Sets of shapes whose context, buffers and graph are kept."""
+"""Contexts that are kept, with buffers and graph: one for each set of shapes, another where arrays stay on the GPU."""
 
 
 def open_plan(trt: ModuleType, plan: Path, record: PlanRecord, config: BuildConfig) -> NvidiaSession:
@@ -62,7 +62,7 @@ class NvidiaSession:
         self._feeds: Feeds = {}
         with self._gpu:
             self._place = Workplace(opened, self._gpu)
-        self._stream = self._place.stream
+        self._stream, self._is_open = self._place.stream, True
         _sessions.add(self)
 
     # ---- running
@@ -103,10 +103,12 @@ class NvidiaSession:
         """
         empty = {spec.name: np.empty(shapes[spec.name], numpy_dtype(spec.dtype)) for spec in self.inputs}
         with self._lock, self._gpu:
+            self._check_open()
             return dict(self._context_for(empty, self.inputs, graph=self.cuda_graph).pinned)
 
     def _load(self, feeds: Feeds, stays: bool = False) -> ShapedContext:
         """The context for these arrays, its inputs on their way. stays: outputs go to memory of their own."""
+        self._check_open()
         on_host, borrowed = self._opened.on_host, {}
         placed: dict[str, Any] = dict(feeds)
         for name, array in feeds.items():
@@ -123,15 +125,25 @@ class NvidiaSession:
             context = self._context_for(looks, self._expected(looks, borrowed), graph=graph)
             if not on_host:
                 self._known[look] = context
-        for name, array in placed.items():
-            if name in borrowed:
-                context.read_from(name, array)
-            elif name not in on_host:
-                context.send(name, np.asarray(array))
+        self._contexts.move_to_end(context.key)
+        self._feed(context, placed)
+        if graph and context.graph is None and context.is_settled:
+            context.capture()
         if context is not self._last:
             self.clock = _clock(context)
         self._last, self._feeds = context, placed
         return context
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise BackendError("the session is closed; open the engine again.")
+
+    def _feed(self, context: ShapedContext, placed: Feeds) -> None:
+        for name, array in placed.items():
+            if isinstance(array, DeviceArray):
+                context.read_from(name, array)
+            elif name not in self._opened.on_host:
+                context.send(name, np.asarray(array))
 
     def _expected(self, feeds: Feeds, borrowed: Mapping[str, DeviceArray]) -> tuple[TensorSpec, ...]:
         """The inputs, in the engine's own type where nothing converts: on the GPU, and in `input_buffers`."""
@@ -150,7 +162,8 @@ class NvidiaSession:
             self._stream.synchronize()
             shape, memory = host.shape, self._gpu.device_memory(host.nbytes, f"output {name}")
             if host.nbytes:
-                self._gpu.driver.memcpy_htod(int(memory), host)
+                self._gpu.driver.memcpy_htod_async(int(memory), host, self._stream)
+                self._stream.synchronize()
         return DeviceArray(int(memory), shape, self._opened.types[name], memory, self._gpu.to_host)
 
     def _context_for(self, feeds: Feeds, expected: tuple[TensorSpec, ...], *, graph: bool) -> ShapedContext:
@@ -161,15 +174,15 @@ class NvidiaSession:
             return self._contexts[key]
         while len(self._contexts) >= _KEPT:
             self._forget(next(iter(self._contexts)))
-        context = ShapedContext(self._place, fitted, self._names)
-        if graph and context.is_settled:
-            context.capture()
+        context = ShapedContext(self._place, fitted, self._names, key)
         self._contexts[key] = context
         return context
 
     def _forget(self, key: Any) -> None:
         context = self._contexts.pop(key)
         self._known = {look: other for look, other in self._known.items() if other is not context}
+        if self._last is context:
+            self._last, self._feeds = None, {}
         context.close()
 
     # ---- timing
@@ -181,6 +194,8 @@ class NvidiaSession:
     def _event_times_ms(self, context: ShapedContext, iterations: int) -> list[float]:
         """In a function of its own: PyCUDA's events must be gone before the GPU's context is."""
         event = self._gpu.driver.Event
+        if context.graph is None:
+            context.write_to_own()
         events = [(event(), event()) for _ in range(iterations)]
         for start, end in events:
             start.record(self._stream)
@@ -203,6 +218,7 @@ class NvidiaSession:
         rows: list[list[tuple[str, float]]] = []
         with self._lock, self._gpu:
             context = ShapedContext(self._place, self._ran().fitted, self._names)
+            self._feed(context, self._feeds)
             context.time_layers(lambda name, ms: rows[-1].append((name, ms)))
             for _ in range(iterations + 1):
                 rows.append([])
@@ -214,6 +230,7 @@ class NvidiaSession:
         return {name: tuple(row[index][1] for row in timed) for index, name in enumerate(names)}
 
     def _ran(self) -> ShapedContext:
+        self._check_open()
         if self._last is None:
             raise BackendError("nothing to repeat: run the session once before timing it.")
         return self._last
@@ -221,11 +238,12 @@ class NvidiaSession:
     # ---- weights
 
     def refit(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Exchange weights of a refittable engine, by the names they have in the model; all sessions on it see it.
+        """Exchange weights of a refittable engine, by the names they have in the model. The plan stays as it is.
 
         Raises BackendError for an engine that is not refittable, names it does not have, and weights that do not fit.
         """
         with self._lock, self._gpu:
+            self._check_open()
             self._opened.refit(weights)
 
     # ---- closing
@@ -236,6 +254,7 @@ class NvidiaSession:
             for key in tuple(self._contexts):
                 self._forget(key)
             self._last, self._feeds = None, {}
+            self._is_open = False
             for name in ("_place", "_stream", "_opened"):
                 vars(self).pop(name, None)
         _sessions.discard(self)

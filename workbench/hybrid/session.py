@@ -50,7 +50,8 @@ class HybridEngine:
 class _Step:
     """A part, open: `run` gives the tensors it makes. done_with: those that nobody needs after it.
 
-    profiles: what its engine was built for, where ONNX Runtime stands in. is_on_gpu: it takes arrays on the GPU.
+    profiles: what its engine was built for, where ONNX Runtime stands in. is_on_gpu: it takes arrays on the GPU;
+    keeps_there: what it makes stays there.
     """
 
     part: Part
@@ -58,6 +59,7 @@ class _Step:
     done_with: tuple[str, ...]
     profiles: tuple[OptimizationProfile, ...] = ()
     is_on_gpu: bool = False
+    keeps_there: bool = False
 
     def inputs(self, values: dict[str, Any]) -> dict[str, Any]:
         """Its inputs among all values; what it needs on the host is fetched from the GPU, once."""
@@ -100,7 +102,7 @@ class HybridSession:
         with ExitStack() as opened:
             self._steps = tuple(self._open(hybrid, threads, opened))
             self._exits = opened.pop_all()
-        if any(step.is_on_gpu for step in self._steps):
+        if any(step.keeps_there for step in self._steps):
             self.clock += ", on the GPU from engine to engine"
 
     def _open(self, hybrid: HybridEngine, threads: int | None, opened: ExitStack) -> Iterator[_Step]:
@@ -113,10 +115,10 @@ class HybridSession:
             elif part in engines:
                 session = open_engine(hybrid.by_part[part.id].engine, threads=threads, in_turns=True)
                 opened.enter_context(session)
-                run, is_on_gpu = session.run, isinstance(session, GpuSession)
                 if isinstance(session, GpuSession) and read_there & {tensor.name for tensor in part.outputs}:
-                    run = session.run_on_device
-                yield _Step(part, run, done_with, is_on_gpu=is_on_gpu)
+                    yield _Step(part, session.run_on_device, done_with, is_on_gpu=True, keeps_there=True)
+                else:
+                    yield _Step(part, session.run, done_with, is_on_gpu=isinstance(session, GpuSession))
             else:
                 profiles = hybrid.by_part[part.id].engine.config.profiles if part.is_engine else ()
                 yield _Step(part, open_native(cut(partition.model, part), threads).run, done_with, profiles)
