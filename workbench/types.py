@@ -81,8 +81,9 @@ class BuilderOptions:
     TensorRT does ('cublas', 'jit_convolutions'); empty for its own set. memory_pools: most bytes of a pool besides the
     workspace ('tactic_dram', 'dla_local_dram'). timing_cache: reuse what earlier builds on this GPU measured.
     version_compatible: later releases can open the plan too. refittable: its weights can be exchanged. strip_weights:
-    the plan holds no weights, they come from the model when it is opened. dla_core: this DLA core runs what it can, the
-    GPU the rest. layer_precisions: 'fp32', 'fp16', 'int8' by ONNX node name, in place of BuildConfig.precision.
+    the plan holds no weights, and is for programs that put them in (refit); sessions here do not. dla_core: this DLA
+    core runs what it can, the GPU the rest. layer_precisions: 'fp32', 'fp16', 'int8' by ONNX node name, in place of
+    BuildConfig.precision.
     """
 
     optimization_level: int | None = None

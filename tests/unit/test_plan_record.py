@@ -84,3 +84,7 @@ def test_a_plan_is_for_the_gpus_of_its_target(tmp_path: Path, target: str, gpu: 
 
 def test_what_is_no_plan_of_tensorrt_is_refused(tmp_path: Path) -> None:
     assert "not a plan of TensorRT" in why_not_open(plan(tmp_path, magic=b"vtrt"), RECORD, "8.6.0", H200)
+
+
+def test_a_plan_without_weights_is_not_run(tmp_path: Path) -> None:
+    assert "holds no weights" in why_not_open(plan(tmp_path), replace(RECORD, stripped=True), "8.6.0", H200)

@@ -124,7 +124,7 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strip-weights",
         action="store_true",
-        help="a plan without weights; they come from the model when it is opened",
+        help="a plan without weights, for programs that put them in; it cannot be run here",
     )
     group.add_argument(
         "--layer-precision", action="append", default=[], metavar="NODE=PRECISION",
