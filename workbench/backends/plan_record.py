@@ -96,7 +96,7 @@ def why_not_open(plan: Path, record: PlanRecord, release: str, gpu: Gpu) -> str:
     if header is None or header.backend != "tensorrt":
         return f"{plan}: not a plan of TensorRT; build the engine again."
     if record.stripped:
-        return f"{plan}: it holds no weights, and sessions here do not put them in; build the engine without strip_weights."
+        return f"{plan}: it holds no weights, and sessions here do not put them in; build it without strip_weights."
     return _release_problem(record, header.release, release) or _gpu_problem(record, gpu)
 
 
