@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
@@ -63,8 +62,9 @@ class _Waiting:
     timer: threading.Timer
 
 
-_waiting: dict[str, list[_Waiting]] = {}
-"""By back end; whoever takes one out has it for itself."""
+_waiting: dict[str, _Waiting] = {}
+"""By back end: one for each is enough, as it holds memory, on the GPU too."""
+_one_at_a_time = threading.Lock()
 
 
 def _run_in_waiting_child(backend: str, request: dict[str, Any], listener: Listener, cancel: threading.Event) -> Ended:
@@ -82,34 +82,38 @@ def _run_in_waiting_child(backend: str, request: dict[str, Any], listener: Liste
 
 
 def _take(backend: str, environment: Mapping[str, str]) -> Child | None:
-    """A child that waits and was started in this environment; others see another GPU, perhaps."""
-    waiting = _waiting.setdefault(backend, [])
-    while waiting:
-        with contextlib.suppress(IndexError):  # another thread was faster
-            item = waiting.pop()
-            item.timer.cancel()
-            if item.child.is_alive and item.environment == environment:
-                return item.child
-            item.child.close()
+    """The child that waits, if it was started in this environment: in another one it may see another GPU."""
+    with _one_at_a_time:
+        found = _waiting.pop(backend, None)
+    if found is None:
+        return None
+    found.timer.cancel()
+    if found.child.is_alive and found.environment == environment:
+        return found.child
+    found.child.close()
     return None
 
 
 def _let_wait(backend: str, child: Child, environment: Mapping[str, str]) -> None:
-    """One for each back end is enough: it holds memory, on the GPU too."""
-    _dismiss(backend)
     timer = threading.Timer(_IDLE_S, _dismiss, (backend, child))
     timer.daemon = True
-    _waiting[backend].append(_Waiting(child, environment, timer))
-    timer.start()
+    with _one_at_a_time:
+        before, _waiting[backend] = _waiting.get(backend), _Waiting(child, environment, timer)
+        timer.start()
+    if before is not None:
+        before.timer.cancel()
+        before.child.close()
 
 
 def _dismiss(backend: str, child: Child | None = None) -> None:
-    """End the children that wait, or this one, if it still does."""
-    for item in [item for item in _waiting[backend] if child in (None, item.child)]:
-        with contextlib.suppress(ValueError):  # another thread was faster
-            _waiting[backend].remove(item)
-            item.timer.cancel()
-            item.child.close()
+    """End the child that waits; or this one, if it still does."""
+    with _one_at_a_time:
+        found = _waiting.get(backend)
+        if found is None or child not in (None, found.child):
+            return
+        del _waiting[backend]
+    found.timer.cancel()
+    found.child.close()
 
 
 def dismiss_waiting() -> None:

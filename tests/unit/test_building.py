@@ -471,8 +471,9 @@ def test_several_builds_at_once_have_a_process_each(slow_to_start: None, model: 
 def test_a_process_that_waits_is_dismissed_after_a_while(
     slow_to_start: None, model: Model, store: EngineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_process, "_IDLE_S", 0.2)
+    monkeypatch.setattr(build_process, "_IDLE_S", 1.0)
     build(model, BuildConfig(), "onnxruntime", store=store)
+    assert len(children()) == 1
     wait_until(lambda: not children(), "it is dismissed")
 
 
