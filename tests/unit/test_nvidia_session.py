@@ -12,6 +12,7 @@ from helpers_hybrid import MODELS
 from helpers_pretended import PretendedGpu, pretend, session_of
 
 from workbench.accuracy import compare_outputs
+from workbench.backends import nvidia_context
 from workbench.backends.device_arrays import DeviceArray
 from workbench.errors import BackendError, FeedError
 from workbench.hybrid import session as hybrid_session
@@ -53,6 +54,23 @@ def test_a_graph_is_replayed_unless_it_is_switched_off(fashion_cnn: Model) -> No
         session.cuda_graph = False
         session.run(images(2))
         assert "enqueue" in session.clock
+
+
+def test_an_engine_that_cannot_be_captured_runs_without_a_graph(
+    fashion_cnn: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    def refuse(*what: object) -> None:
+        tried.append(what)
+        raise BackendError("the CUDA driver refuses to capture a CUDA graph (error 900).")
+
+    monkeypatch.setattr(nvidia_context, "CudaGraph", refuse)
+    with session_of(fashion_cnn) as session:
+        for seed in range(3):
+            wanted = open_native(fashion_cnn).run(images(2, seed))["logits"]
+            assert close(session.run(images(2, seed))["logits"], wanted)
+        assert "enqueue" in session.clock and len(tried) == 1
 
 
 def test_what_was_given_away_is_not_written_again(fashion_cnn: Model) -> None:

@@ -13,7 +13,7 @@ from workbench.backends.cuda import CudaGraph, Gpu
 from workbench.backends.device_arrays import DeviceArray, numpy_dtype
 from workbench.backends.nvidia_engine import OpenEngine
 from workbench.backends.nvidia_feeds import Fitted
-from workbench.errors import FeedError
+from workbench.errors import BackendError, FeedError
 from workbench.types import Shape
 
 
@@ -42,6 +42,7 @@ class ShapedContext:
         self.pinned: dict[str, np.ndarray] = {}
         self.host: dict[str, np.ndarray] = {}
         self.graph: CudaGraph | None = None
+        self._is_refused = False
         self._memory: list[Any] = []
         self._device: dict[str, int] = {}
         """Addresses of the own buffers."""
@@ -101,18 +102,24 @@ class ShapedContext:
         return math.prod(self.shapes[name]) * self._dtypes[name].itemsize
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing is done on the host in a run, so that a graph can stand for it."""
-        return not self._allocators and not self.host
+    def can_capture(self) -> bool:
+        """Whether a graph can stand for a run: nothing is done on the host, and none was refused before."""
+        return not self._allocators and not self.host and not self._is_refused
 
     # ---- what a run is made of
 
     def capture(self) -> None:
-        """Make its graph, with inputs in place; buffers must stay where they are from now on."""
+        """Make its graph, with inputs in place; buffers must stay where they are from now on.
+
+        Some engines cannot be captured, such as those with loops: they go on without a graph.
+        """
         self.write_to_own()
         self.enqueue()  # once before it is captured, so that nothing is left to be set up
         self._place.stream.synchronize()
-        self.graph = CudaGraph(self._place.stream, self.enqueue)
+        try:
+            self.graph = CudaGraph(self._place.stream, self.enqueue)
+        except BackendError:
+            self._is_refused = True
 
     def send(self, name: str, array: np.ndarray) -> None:
         """An input on its way to the GPU; `array` may be its own page-locked one."""

@@ -42,7 +42,8 @@ class NvidiaSession:
     """An engine open on the GPU; may be used from several threads, one run at a time.
 
     cuda_graph: capture a graph for every set of shapes and replay it; may be switched between runs. An engine with
-    outputs sized by data is enqueued without one, and so is one that reads or writes another library's arrays.
+    outputs sized by data, or one that cannot be captured, is enqueued without one, and so is one that reads or writes
+    another library's arrays. `clock` tells.
     """
 
     host_clock = "perf_counter, from arrays on the host to arrays on the host, copies included"
@@ -127,7 +128,7 @@ class NvidiaSession:
                 self._known[look] = context
         self._contexts.move_to_end(context.key)
         self._feed(context, placed)
-        if graph and context.graph is None and context.is_settled:
+        if graph and context.graph is None and context.can_capture:
             context.capture()
         if context is not self._last:
             self.clock = _clock(context)
