@@ -104,8 +104,8 @@ def _with_steps(model: Model) -> list[Feeds]:
 CONVS = ("Conv@10", "Conv@25", "Conv@26", "Conv@48")
 MODELS: dict[str, tuple[Callable[[Path], Model], Callable[[Model], list[Feeds]]]] = {
     "quantized CNN": (lambda folder: quantized(folder, FASHION_CNN), _random((1, 1, 28, 28), (3, 1, 28, 28))),
-    "quantized OCR": (lambda folder: quantized(folder, OCR_CLS, CONVS), _random((1, 3, 48, 192), (2, 3, 32, 100))),
-    "optimized OCR": (lambda folder: optimized(folder, OCR_CLS), _random((1, 3, 48, 192), (2, 3, 32, 100))),
+    "quantized OCR": (lambda folder: quantized(folder, OCR_CLS, CONVS), _random((1, 3, 48, 192), (2, 3, 48, 100))),
+    "optimized OCR": (lambda folder: optimized(folder, OCR_CLS), _random((1, 3, 48, 192), (2, 3, 48, 100))),
     "optimized transformer": (transformer, _random((1, 7), (2, 3))),
     "sizes that depend on data": (lambda folder: network(folder, UNIQUE), _random((2, 3), (4, 4))),
     "branches and a loop": (branches, _with_steps),

@@ -194,5 +194,7 @@ class ShapedContext:
 def _check_narrowing(name: str, array: np.ndarray, kind: np.dtype[Any]) -> None:
     if kind.kind == "i" and array.size:
         limits = np.iinfo(kind)
+        if 0 <= np.bitwise_or.reduce(array, axis=None) <= limits.max:
+            return  # words and sizes, which are not negative, are checked with one pass
         if array.min() < limits.min or array.max() > limits.max:
             raise FeedError(f"input {name} holds values beyond {kind.name}, in which this TensorRT release computes.")
