@@ -1,0 +1,1 @@
+"""Calibration: one collection of real activations serves every algorithm and every release."""
