@@ -21,7 +21,7 @@ from workbench import Model, load_model, this_machine
 from workbench.backends import Backend, rtx
 from workbench.subgraphs import NodeSupport, divide
 from workbench.subgraphs.asking import find_refusals
-from workbench.subgraphs.tensor_types import find_types
+from workbench.tensor_types import find_types
 from workbench.types import Listener, ModelSupport, ignore
 
 GRAPHS = {

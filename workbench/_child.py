@@ -24,7 +24,7 @@ from workbench.layers import covered_nodes
 from workbench.model import Model
 from workbench.process import event_to_json, temporary_variables
 from workbench.subgraphs.asking import find_refusals
-from workbench.subgraphs.tensor_types import find_types
+from workbench.tensor_types import find_types
 from workbench.types import Listener, LogLine, Progress, config_from_json
 
 _PROGRESS_S = 0.05

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from models import FASHION_CNN, LIGHT, parse, save, save_external
 from onnx import TensorProto, helper, numpy_helper
 
+from workbench.cutting import reads
 from workbench.model import Model, load_model
 from workbench.reference import Reference, random_feeds
 from workbench.subgraphs import NodeSupport, Partition, cut, divide
-from workbench.subgraphs.cutting import reads
-from workbench.subgraphs.tensor_types import find_types
+from workbench.tensor_types import find_types
 from workbench.types import Feeds, Refusal
 
 Load = Callable[..., Model]

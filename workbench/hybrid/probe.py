@@ -10,8 +10,8 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from workbench.model import Model, graphs, reads, subgraphs
 from workbench.reference import Reference
-from workbench.subgraphs.tensor_types import find_types, type_proto
 from workbench.tensor_shapes import TensorShape
+from workbench.tensor_types import find_types, type_proto
 from workbench.types import Feeds, Shape
 
 LONGEST = 64

@@ -16,8 +16,8 @@ from workbench.model import Model
 from workbench.profiles import BOUNDS
 from workbench.shape_arithmetic import values_from_shapes
 from workbench.subgraphs import Part, Partition
-from workbench.subgraphs.tensor_types import find_types, type_proto
 from workbench.tensor_shapes import TensorShape
+from workbench.tensor_types import find_types, type_proto
 from workbench.types import BuildConfig, OptimizationProfile, Shape, ShapeRange
 
 

@@ -12,8 +12,8 @@ from functools import cache
 from onnx import GraphProto, ModelProto
 
 from workbench.backends import Backend
+from workbench.cutting import Cutter, value_info
 from workbench.model import Model, graphs, operator, subgraphs
-from workbench.subgraphs.cutting import Cutter, value_info
 from workbench.subgraphs.grouping import group_nodes
 from workbench.tensor_shapes import TensorShape
 from workbench.types import Listener, Progress, Refusal

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from workbench import backends
 from workbench.build_process import run_child
+from workbench.cutting import Cutter
 from workbench.errors import BackendError, ConfigError, ShapeError
 from workbench.model import Model, operator
-from workbench.subgraphs.cutting import Cutter
 from workbench.subgraphs.grouping import Group, group_nodes
 from workbench.subgraphs.releases import refused_by_release
-from workbench.subgraphs.tensor_types import find_types
 from workbench.tensor_shapes import TensorShape
+from workbench.tensor_types import find_types
 from workbench.types import Listener, Refusal, Shape, count_of, ignore
 
 NATIVE = "native"

@@ -8,8 +8,8 @@ from functools import cached_property
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from workbench.model import Model, graphs, reads
-from workbench.subgraphs.tensor_types import type_proto
 from workbench.tensor_shapes import TensorShape
+from workbench.tensor_types import type_proto
 
 _OLDEST_IR = 4
 """From this version of the file format on weights need not be inputs as well."""
