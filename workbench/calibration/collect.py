@@ -44,7 +44,8 @@ def collect(
     budget_bytes: what the activations of a run may take, two of which are held at once. until_settled: stop when no
     range has grown for a while. strict: raise for a sample that cannot be read, which is left out else. partial: a
     file that keeps what is done when this is stopped, is taken up from there, and is removed in the end.
-    Raises FeedError, RunError, Cancelled, and ConfigError where nothing is left to collect.
+    Raises FeedError where nothing can be read or fed, ShapeError and RunError where the model does not run on it, and
+    Cancelled.
     """
     skipped: list[Skipped] = []
     begun = _taken_up(model, samples, partial, listener)

@@ -20,7 +20,8 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """counts: int64[2 * BINS]; bin BINS + i counts values from i to i + 1 times 2**exponent, the least that holds all.
+    """counts: int64[2 * BINS]. Bin BINS + i counts the values that are i times 2**exponent after rounding towards 0;
+    the exponent is the least for which all have a bin.
 
     minimum, maximum: of the finite values, 0 where there are none. not_finite: how many were NaN or infinite; they
     are not among the counts.
@@ -50,11 +51,12 @@ class Histogram:
     @property
     def magnitudes(self) -> np.ndarray:
         """int64[BINS]: how many values are i to i + 1 widths away from 0."""
-        return self.counts[BINS:] + self.counts[BINS - 1 :: -1]
+        above, below = _sides(self.counts)
+        return above + below
 
     def within(self, low: float, high: float) -> Histogram:
         """The histogram of the values after all below `low` and above `high` were set to it, in the same bins."""
-        places = np.arange(-BINS, BINS)
+        places = np.arange(-BINS, BINS)  # the first is never used
         limits = [_place(limit, self.width) for limit in (low, high)]
         counts = np.bincount(np.clip(places, *limits) + BINS, weights=self.counts, minlength=2 * BINS)
         ends = (min(max(end, low), high) for end in (self.minimum, self.maximum))
@@ -95,9 +97,8 @@ class Counter:
             part = values[start : start + _CHUNK]
             size = part.size
             np.multiply(part, per_width, out=scaled[:size])
-            np.floor(scaled[:size], out=scaled[:size])
-            scaled[:size] += BINS
             np.copyto(bins[:size], scaled[:size], casting="unsafe")  # by way of int32 it takes half the time
+            bins[:size] += BINS
             self._counts += np.bincount(bins[:size].astype(np.intp), minlength=2 * BINS)
 
     def _widen(self, exponent: int) -> None:
@@ -136,12 +137,20 @@ def _exponent_for(amax: float) -> int:
 def _widened(counts: np.ndarray, doublings: int) -> np.ndarray:
     """The same values in bins that are 2**doublings as wide."""
     joined = 1 << min(doublings, BINS.bit_length() - 1)
-    half = BINS // joined
+    above, below = (side.reshape(-1, joined).sum(axis=1) for side in _sides(counts))
     result = np.zeros(2 * BINS, np.int64)
-    result[BINS - half : BINS + half] = counts.reshape(-1, joined).sum(axis=1)
+    result[BINS : BINS + above.size] = above
+    result[BINS : BINS - below.size : -1] += below
     return result
+
+
+def _sides(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64[BINS] from 0 upwards, and from 0 downwards; the bin around 0 is the first of the former alone."""
+    below = counts[BINS:0:-1].copy()
+    below[0] = 0
+    return counts[BINS:], below
 
 
 def _place(limit: float, width: float) -> int:
     """The bin, counted from 0, that a value falls into; the outermost for what is beyond all."""
-    return int(np.clip(np.floor(limit / width), -BINS, BINS - 1))
+    return int(np.clip(np.trunc(limit / width), 1 - BINS, BINS - 1))
