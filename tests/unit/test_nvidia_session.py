@@ -47,6 +47,14 @@ def test_every_way_through_gives_the_models_answer(fashion_cnn: Model) -> None:
             assert close(lent.to_host(), wanted), turn
 
 
+def test_large_inputs_arrive_whole_in_pieces(fashion_cnn: Model) -> None:
+    feeds = images(2048)
+    turned = {"image": np.asfortranarray(feeds["image"][::-1])}
+    with session_of(fashion_cnn) as session:
+        for given in (feeds, turned):
+            assert close(session.run(given)["logits"], open_native(fashion_cnn).run(given)["logits"])
+
+
 def test_a_graph_is_replayed_unless_it_is_switched_off(fashion_cnn: Model) -> None:
     with session_of(fashion_cnn) as session:
         session.run(images(2))

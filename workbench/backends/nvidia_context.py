@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,17 @@ from workbench.backends.device_arrays import DeviceArray, numpy_dtype
 from workbench.backends.nvidia_engine import OpenEngine
 from workbench.backends.nvidia_feeds import Fitted
 from workbench.errors import BackendError, FeedError
+from workbench.machine import usable_cores
 from workbench.types import Shape
+
+
+_PIECE = 2 << 20
+"""Bytes that one thread copies at a time."""
+
+
+@cache
+def _copiers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(usable_cores(), 8), thread_name_prefix="to-pinned-memory")
 
 
 class Workplace:
@@ -123,15 +135,29 @@ class ShapedContext:
 
     def send(self, name: str, array: np.ndarray) -> None:
         """An input on its way to the GPU; `array` may be its own page-locked one."""
-        pinned = self.pinned[name]
+        pinned, address = self.pinned[name], self._device[name]
+        if self.graph is None:
+            self.context.set_tensor_address(name, address)
         if array is not pinned:
             if array.dtype != pinned.dtype:
                 _check_narrowing(name, array, pinned.dtype)
+            elif array.nbytes >= 2 * _PIECE:
+                self._send_in_pieces(address, np.ascontiguousarray(array), pinned)
+                return
             np.copyto(pinned, array, casting="unsafe")
-        if self.graph is None:
-            self.context.set_tensor_address(name, self._device[name])
         if pinned.nbytes:
-            self._place.gpu.driver.memcpy_htod_async(self._device[name], pinned, self._place.stream)
+            self._place.gpu.driver.memcpy_htod_async(address, pinned, self._place.stream)
+
+    def _send_in_pieces(self, address: int, array: np.ndarray, pinned: np.ndarray) -> None:
+        """Large arrays are copied by several threads, and a piece is on its way while the next is copied."""
+        source, target = array.reshape(-1), pinned.reshape(-1)
+        step = _PIECE // array.itemsize
+        pieces = [slice(start, start + step) for start in range(0, source.size, step)]
+        copies = [_copiers().submit(np.copyto, target[piece], source[piece]) for piece in pieces]
+        for piece, copy in zip(pieces, copies, strict=True):
+            copy.result()
+            place = address + piece.start * array.itemsize
+            self._place.gpu.driver.memcpy_htod_async(place, target[piece], self._place.stream)
 
     def read_from(self, name: str, array: DeviceArray) -> None:
         """Let the engine read an input where it lies."""
