@@ -160,25 +160,20 @@ def main() -> None:
         rows = [measure_apart(OWN, path, folder, count, options.runs) for count in sorted(options.samples)]
         rows.append(measure_apart(BARE, path, folder, min(options.samples), options.runs))
         rows += [measure_apart(what, path, folder, count, 1) for count in options.peer_samples for what in PEERS]
+    found = ratios(rows)
     result = {
         "machine": this_machine().to_json(),
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),
         "clock": "perf_counter around all samples, pictures read from JPEG; getrusage's largest resident size",
         "rows": rows,
-        "ratios": ratios(rows),
+        "ratios": found,
     }
     if options.output:
         options.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(
-        table(
-            [
-                ("what", "samples", "s", "peak MB"),
-                *((row["what"], str(row["samples"]), f"{row['s']:.2f}", f"{row['peak_mb']:,.0f}") for row in rows),
-            ]
-        )
-    )
-    print(table([(name, f"{value:.3f}") for name, value in result["ratios"].items()]))
+    shown = [(row["what"], str(row["samples"]), f"{row['s']:.2f}", f"{row['peak_mb']:,.0f}") for row in rows]
+    print(table([("what", "samples", "s", "peak MB"), *shown]))
+    print(table([(name, f"{value:.3f}") for name, value in found.items()]))
 
 
 def export_model(path: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import engines, exporting, fusing, hybrid, measuring, models, options, subgraphs
+from workbench.commands import calibrating, engines, exporting, fusing, hybrid, measuring, models, options, subgraphs
 from workbench.errors import WorkbenchError
 
 
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _model_verbs(command)
     _engine_verbs(command)
+    _calibration_verbs(command)
     _hybrid_verbs(command)
     return parser
 
@@ -133,6 +134,28 @@ def _engine_verbs(command: Command) -> None:
     options.fusion_options(
         command("fusion", fusing.fusion, "what became of a network in an engine: which kernels fuse what")
     )
+
+
+def _calibration_verbs(command: Command) -> None:
+    """What int8 needs."""
+    calibrate = command("calibrate", calibrating.calibrate, "collect the ranges of activations, for int8")
+    options.model_options(calibrate)
+    options.calibrate_options(calibrate)
+
+    calibration = command(
+        "calibration", calibrating.calibration, "show, convert or merge calibration files of every kind"
+    )
+    calibration.add_argument("do", choices=("show", "convert", "merge"))
+    calibration.add_argument("files", nargs="+", metavar="FILE")
+    calibration.add_argument("--output", "-o", metavar="FILE")
+    calibration.add_argument("--model", metavar="FILE.onnx", help="check the ranges against this model")
+    calibration.add_argument("--dim", action="append", default=[], help=argparse.SUPPRESS)
+    options.algorithm_options(calibration)
+
+    dataset = command("dataset", calibrating.dataset, "write pictures as the binary data set of Paddle's tutorials")
+    options.model_options(dataset)
+    options.data_options(dataset)
+    dataset.add_argument("--output", "-o", required=True, metavar="FILE.bin")
 
 
 def _hybrid_verbs(command: Command) -> None:

@@ -20,7 +20,7 @@ from workbench.types import BuildConfig, Listener, Progress
 CONVERTED = ("fp16", "bf16")
 """The precisions that are reached by rewriting the model."""
 
-MIXES = {"fp16": ("fp32",), "bf16": ("fp32",)}
+MIXES = {"fp16": ("fp32",), "bf16": ("fp32",), "int8": ("fp32", "fp16")}
 """What single nodes may keep computing in while the rest of the model is converted, by the precision of the rest."""
 
 _NOT_IN_BFLOAT16 = ("ConvTranspose",)  # TensorRT-RTX 1.7 has no such kernel: 'Could not infer output types'
@@ -46,13 +46,15 @@ def check_mix(config: BuildConfig, mixes: Mapping[str, tuple[str, ...]]) -> None
 
 def check_nodes(model: Model, config: BuildConfig) -> None:
     """Raise ConfigError for a name in `layer_precisions` that no node of the model has."""
-    names = [node.name for node in model.nodes]
-    for name in config.builder.layer_precisions:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            raise ConfigError(
-                f"{model.name} has no node {name!r}" + (f"; did you mean {close[0]!r}?" if close else ".")
-            )
+    check_names(model, config.builder.layer_precisions)
+
+
+def check_names(model: Model, names: Iterable[str]) -> None:
+    """Raise ConfigError for a name that no node of the model has."""
+    known = [node.name for node in model.nodes]
+    for name in set(names).difference(known):
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ConfigError(f"{model.name} has no node {name!r}" + (f"; did you mean {close[0]!r}?" if close else "."))
 
 
 def converted(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> Model:
@@ -83,7 +85,7 @@ def convert(
     from onnxruntime.transformers import float16
 
     logging.getLogger(float16.__name__).setLevel(logging.ERROR)  # it warns once for every weight that underflows
-    source = _with_weights(model, folder)
+    source = with_weights(model, folder)
     _spell_out_constants(source.graph)
     weights = dict(_float_weights(source.graph)) if precision == "bf16" else {}
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *(_NOT_IN_BFLOAT16 if precision == "bf16" else ())]
@@ -113,7 +115,7 @@ def _with_constants(graph: GraphProto, keep: set[str]) -> list[str]:
     return [*keep, *constants]
 
 
-def _with_weights(model: Model, folder: Path) -> ModelProto:
+def with_weights(model: Model, folder: Path) -> ModelProto:
     """The whole model in memory with inferred types of inner tensors; inference works on files, for any size."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         bare, inferred = Path(work) / "model.onnx", Path(work) / "inferred.onnx"

@@ -57,7 +57,8 @@ def _notes(config: BuildConfig, backend: str) -> list[str]:
     notes += [f"trtexec cannot limit the pool {name}" for name in config.builder.memory_pools if name not in _POOLS]
     if config.calibration is not None and not _is_table(config.calibration):
         notes.append(
-            "trtexec takes no samples: give it --calib=FILE, the table that the build here leaves with its engine"
+            "trtexec takes no samples, and no tables but TensorRT's: give it --calib=FILE, the one that the build here "
+            "leaves with its engine"
         )
     return notes
 
@@ -90,7 +91,8 @@ def _options(config: BuildConfig) -> list[str]:
 
 
 def _is_table(calibration: Calibration) -> bool:
-    return Path(calibration.path).suffix != ".npz"
+    """Whether it looks like TensorRT's; the file need not be there."""
+    return Path(calibration.path).suffix not in (".npz", ".npy", ".calib", ".onnx", ".json", ".flatbuffers")
 
 
 def _shapes(profile: OptimizationProfile, bound: str) -> str:

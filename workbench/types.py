@@ -58,15 +58,16 @@ class OptimizationProfile:
     values: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
-CALIBRATORS = ("entropy", "minmax", "legacy")
+CALIBRATORS = ("entropy", "minmax", "percentile", "mse", "legacy")
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Where int8 takes the ranges of activations from.
 
-    path: a calibration table (TensorRT's calibration cache), or .npz with samples for NVIDIA's calibrator: one array
-    per input, the samples along its first axis. algorithm: the calibrator, one of CALIBRATORS; a table tells its own.
+    path: a collection (`*.calib`), a calibration table of any form, or .npz with samples: one array per input, the
+    samples along its first axis. algorithm: how ranges are found, one of CALIBRATORS; a table tells its own. 'legacy'
+    is TensorRT's own alone, up to release 10, and takes samples.
     """
 
     path: str

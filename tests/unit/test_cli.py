@@ -287,7 +287,7 @@ MISTAKES |= {
         "core": ["--dla", "first"],
         "layer without precision": ["--layer-precision", "/conv"],
         "no such samples": ["--calibration", "none.npz"],
-        "calibrator": ["--calibrator", "percentile"],
+        "calibrator": ["--calibrator", "best"],
         "calibrator of nothing": ["--calibrator", "minmax"],
         "content of an input": ["--shapes", "image:[1x2]"],
     }.items()

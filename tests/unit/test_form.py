@@ -56,13 +56,10 @@ def test_of_targets_that_exclude_one_another_exactly_one_is_chosen(state: Builde
     assert (ampere.value, state.targets) == (False, None)
 
 
-def test_calibration_is_asked_for_where_the_back_end_calibrates(state: BuilderState, tmp_path: Path) -> None:
-    """No back end without a GPU calibrates, so one is told to."""
+def test_int8_asks_for_a_calibration(state: BuilderState, tmp_path: Path) -> None:
     state.backend = "onnxruntime"
     options = AdvancedOptions(state)
     assert options.calibration_row.layout.display == "none" and not options.fold.is_open
-    here = state.supports["onnxruntime"]
-    state.supports = {**state.supports, "onnxruntime": replace(here, precisions=("fp32", "int8"))}
     state.precision = "int8"
     assert options.calibration_row.layout.display == "" and options.fold.is_open
     assert "int8 needs the range of every activation" in options.calibration_note.value

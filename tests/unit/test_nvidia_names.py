@@ -255,9 +255,9 @@ def test_what_a_release_is_said_to_take_it_has_and_nothing_is_left_out(release: 
 @pytest.mark.parametrize("release", sorted(WITH_CALIBRATORS))
 def test_there_is_a_calibrator_for_every_algorithm(release: str) -> None:
     from workbench.backends.calibrators import CLASSES
-    from workbench.calibration_table import ALGORITHMS
+    from workbench.calibration.text_tables import HEADERS
 
-    assert set(CLASSES) == set(ALGORITHMS)
+    assert set(CLASSES) == set(HEADERS)
     assert set(CLASSES.values()) <= set(API[release])
 
 

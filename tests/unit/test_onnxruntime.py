@@ -142,7 +142,7 @@ def test_what_has_no_effect_is_dropped(fashion_cnn: Model) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (BuildConfig(precision="int8"), "found by calibration"),
+        (BuildConfig(precision="int8"), "give a calibration"),
         (BuildConfig(precision="bf16"), "choose fp16, or the back end rtx"),
         (BuildConfig(precision="fp4"), "there is no precision 'fp4'"),
         (BuildConfig(targets=("sm89",)), "onnxruntime has no target 'sm89'; choose among cpu"),

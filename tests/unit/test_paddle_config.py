@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import ExportError
-from workbench.export.paddle_config import read_preprocessing
+from workbench.errors import ConfigError
+from workbench.paddle_config import read_preprocessing
 from workbench.preprocessing import Preprocessing, apply
 
 CONFIGS = Path(__file__).parents[1] / "data" / "paddle_configs"
@@ -14,20 +14,26 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALVES = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 WANTED = {
-    "ppyoloe_plus": Preprocessing((640, 640), "stretch"),
-    "paddlex_picodet": Preprocessing((416, 416), "stretch", **IMAGENET),
-    "faster_rcnn": Preprocessing((800, 1344), "letterbox", multiple_of=32, pad=114, **IMAGENET),
+    "ppyoloe_plus": Preprocessing((640, 640), "stretch", interpolation="bicubic"),
+    "paddlex_picodet": Preprocessing((416, 416), "stretch", interpolation="bicubic", **IMAGENET),
+    "faster_rcnn": Preprocessing(
+        (800, 1344), "letterbox", multiple_of=32, pad=114, interpolation="bicubic", placement="top-left", **IMAGENET
+    ),
     "old_rcnn": Preprocessing(
         None,
-        "none",
+        "letterbox",
         multiple_of=32,
+        pad=114,
+        placement="top-left",
         channels="BGR",
         scale=1.0,
         mean=(122.7717, 115.9465, 102.9801),
         std=(3.0, 2.0, 1.0),
     ),
-    "ppocrv5_det": Preprocessing(None, "none", multiple_of=128, channels="BGR", **IMAGENET),
-    "ppocrv5_rec": Preprocessing((48, 320), "letterbox", channels="BGR", pad=127, **HALVES),
+    "ppocrv5_det": Preprocessing(
+        None, "longer", resize_to=960, multiple_of=128, round_up=True, channels="BGR", **IMAGENET
+    ),
+    "ppocrv5_rec": Preprocessing((48, 320), "letterbox", channels="BGR", pad=127, placement="top-left", **HALVES),
     "pplcnet_doc_ori": Preprocessing((224, 224), "shorter", resize_to=256, scale=0.00392156862745098, **IMAGENET),
     "pplcnet_textline_ori": Preprocessing((80, 160), "stretch", scale=0.00392156862745098, **IMAGENET),
 }
@@ -66,6 +72,7 @@ def test_old_configurations_turn_channels_and_their_means_round_together() -> No
 
 
 def write(folder: Path, text: str, name: str = "inference.yml") -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / name).write_text(text, encoding="utf-8")
     return folder
 
@@ -90,24 +97,83 @@ def test_a_file_that_speaks_of_no_pictures_says_nothing(tmp_path: Path, text: st
     ],
 )
 def test_a_damaged_file_is_one_sentence_with_its_path(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ExportError, match=r"inference\.yml: cannot be understood") as caught:
+    with pytest.raises(ConfigError, match=r"inference\.yml: cannot be understood") as caught:
         read_preprocessing(write(tmp_path, text))
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_cannot_make_python_objects(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="cannot be understood"):
+    with pytest.raises(ConfigError, match="cannot be understood"):
         read_preprocessing(write(tmp_path, "PreProcess: !!python/object/apply:os.getcwd []\n"))
 
 
-@pytest.mark.parametrize(
-    ("options", "stride"), [("null", 32), ("{limit_side_len: 736, limit_type: min}", 32), ("{resize_long: 960}", 128)]
-)
-def test_text_detectors_take_multiples(tmp_path: Path, options: str, stride: int) -> None:
+TEXT = {
+    "null": ("at_least", 736, 32, False, (736, 1216)),
+    "{limit_side_len: 640, limit_type: min}": ("at_least", 640, 32, False, (640, 1056)),
+    "{limit_side_len: 320, limit_type: max}": ("at_most", 320, 32, False, (192, 320)),
+    "{limit_side_len: 960, limit_type: resize_long}": ("longer", 960, 32, False, (576, 960)),
+    "{resize_long: 960}": ("longer", 960, 128, True, (640, 1024)),
+}
+
+
+@pytest.mark.parametrize("options", TEXT)
+def test_text_detectors_limit_a_side_and_take_multiples(tmp_path: Path, options: str) -> None:
+    """The sizes are those that PaddleOCR's DetResizeForTest computes for a picture of 300x500."""
     text = f"PreProcess:\n  transform_ops:\n  - DetResizeForTest: {options}\n  - ToCHWImage\n"
     found = read_preprocessing(write(tmp_path, text))
+    resize, resize_to, stride, round_up, size = TEXT[options]
+    assert found is not None and found.size is None and found.channels == "BGR"
+    assert (found.resize, found.resize_to, found.multiple_of, found.round_up) == (resize, resize_to, stride, round_up)
+    assert apply(found, np.zeros((300, 500, 3), np.uint8)).shape[2:] == size
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("0", "nearest"),
+        ("1", "bilinear"),
+        ("3", "area"),
+        ("4", "lanczos"),
+        ("bicubic", "bicubic"),
+        ("LINEAR", "bilinear"),
+    ],
+)
+def test_interpolations_are_numbers_of_opencv_or_names(tmp_path: Path, said: str, meant: str) -> None:
+    found = read_preprocessing(write(tmp_path, f"Preprocess:\n- {{type: Resize, target_size: 32, interp: {said}}}\n"))
+    assert found is not None and found.interpolation == meant
+    text = f"PreProcess:\n  transform_ops:\n  - ResizeImage: {{size: 32, interpolation: {said}}}\n"
+    other = read_preprocessing(write(tmp_path / "other", text))
+    assert other is not None and other.interpolation == meant
+
+
+def test_an_unknown_interpolation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no interpolation 'random'"):
+        read_preprocessing(write(tmp_path, "Preprocess:\n- {type: Resize, target_size: 32, interp: random}\n"))
+
+
+def test_yolo_pads_at_the_right_and_the_bottom_with_what_the_file_says(tmp_path: Path) -> None:
+    steps = [
+        "{type: Resize, target_size: [64, 64]}",
+        "{type: Pad, size: [64, 64], fill_value: [9.0, 9.0, 9.0]}",
+        "{type: Permute}",
+    ]
+    found = read_preprocessing(write(tmp_path, "Preprocess:\n" + "".join(f"- {step}\n" for step in steps)))
     assert found is not None
-    assert (found.size, found.resize, found.multiple_of, found.channels) == (None, "none", stride, "BGR")
+    row = apply(found, np.full((10, 5, 3), 200, np.uint8))[0, 0, 40]
+    assert row.tolist() == [200] * 32 + [9] * 32
+
+
+def test_a_letterbox_of_yolov3_is_centred_on_gray(tmp_path: Path) -> None:
+    found = read_preprocessing(write(tmp_path, "Preprocess:\n- {type: LetterBoxResize, target_size: 32}\n"))
+    assert found is not None
+    assert (found.placement, found.interpolation, found.pad) == ("center", "area", 127)
+
+
+def test_a_stride_without_a_size_pads_and_does_not_stretch(tmp_path: Path) -> None:
+    found = read_preprocessing(write(tmp_path, "Preprocess:\n- {type: Permute}\n- {type: PadStride, stride: 32}\n"))
+    assert found is not None
+    values = apply(found, np.full((33, 40, 3), 5, np.uint8))[0, 0]
+    assert values.shape == (64, 64) and np.count_nonzero(values[:33, :40] == 5) == np.count_nonzero(values)
 
 
 def test_what_the_file_says_of_channels_counts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 from PIL import Image
 
 from workbench.errors import ConfigError, FeedError
-from workbench.preprocessing import Preprocessing, apply
+from workbench.preprocessing import (
+    INTERPOLATIONS,
+    Preprocessing,
+    apply,
+    describe,
+    preprocessing_from_json,
+    preprocessing_to_json,
+)
 
 PICTURES = Path(__file__).parents[2] / "data" / "pictures"
 RAW = Preprocessing(resize="none", scale=1.0)
@@ -159,8 +167,110 @@ def test_what_is_no_picture_is_refused_in_words(picture: np.ndarray | str | Path
         (Preprocessing(size=(30, 32), multiple_of=32), "not multiples of 32"),
         (Preprocessing(channels="GRAY", mean=(0.1, 0.2, 0.3)), "3 values for 1 channels"),
         (Preprocessing(std=(1.0, 0.0, 1.0)), "divides by nothing"),
+        (Preprocessing(scale=0.0), "a scale of 0 leaves nothing"),
+        (Preprocessing(interpolation="cubic"), "no interpolation 'cubic'; choose one of bilinear"),
+        (Preprocessing(placement="left"), "no placement 'left'; choose one of center, top-left"),
+        (Preprocessing(resize="longer"), "give resize_to and no size"),
+        (Preprocessing((8, 8), "at_most", resize_to=8), "sizes that follow the picture"),
+        (Preprocessing(size=(0, 8)), "pixels from 1 on"),
+        (Preprocessing(resize="shorter", resize_to=-1), "pixels from 1 on"),
+        (Preprocessing(resize="letterbox", pad=256), "0 to 255, not 256"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(how: Preprocessing, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         apply(how, columns(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("resize", "picture", "wanted"),
+    [
+        ("longer", (50, 200), (25, 100)),
+        ("longer", (20, 10), (100, 50)),
+        ("at_most", (50, 200), (25, 100)),
+        ("at_most", (50, 80), (50, 80)),
+        ("at_least", (50, 200), (100, 400)),
+        ("at_least", (101, 200), (101, 200)),
+    ],
+)
+def test_a_side_is_brought_to_its_limit(resize: str, picture: tuple[int, int], wanted: tuple[int, int]) -> None:
+    assert apply(Preprocessing(resize=resize, resize_to=100), columns(*picture)).shape[2:] == wanted
+
+
+def test_a_limited_side_is_cut_to_whole_pixels_before_it_is_rounded_up() -> None:
+    """640.6 pixels are 640, five times 128; rounded to 641 they would become 768."""
+    how = Preprocessing(resize="longer", resize_to=960, multiple_of=128, round_up=True)
+    assert apply(how, columns(427, 640)).shape[2:] == (640, 1024)  # 640.5
+
+
+def test_a_very_flat_picture_keeps_one_pixel() -> None:
+    assert apply(Preprocessing(resize="longer", resize_to=10), columns(1, 100)).shape[2:] == (1, 10)
+
+
+def test_a_letterbox_may_have_the_picture_in_the_corner() -> None:
+    how = Preprocessing(size=(20, 20), resize="letterbox", scale=1.0, pad=114, placement="top-left")
+    result = apply(how, np.full((5, 10, 3), 30, np.uint8))
+    assert np.all(result[0, :, :10] == 30) and np.all(result[0, :, 10:] == 114)
+
+
+def test_interpolations_differ_as_their_names_say() -> None:
+    ramp = np.zeros((1, 4, 3), np.uint8)
+    ramp[0, :, :] = np.array([0, 0, 90, 200])[:, None]
+    made = {name: apply(Preprocessing((1, 2), scale=1.0, interpolation=name), ramp)[0, 0, 0] for name in INTERPOLATIONS}
+    assert made["area"].tolist() == [0, 145]  # means of two
+    assert set(made["nearest"].tolist()) <= {0, 90, 200}
+    assert len({tuple(values) for values in made.values()}) == len(INTERPOLATIONS)
+    assert np.array_equal(made["bilinear"], apply(Preprocessing((1, 2), scale=1.0), ramp)[0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing(),
+        Preprocessing((480, 640), "letterbox", multiple_of=32, channels="BGR", pad=114, placement="top-left"),
+        Preprocessing(None, "longer", 960, 128, round_up=True, interpolation="area", source="inference.yml"),
+        Preprocessing((8, 8), "shorter", 9, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), layout="NHWC"),
+    ],
+)
+def test_a_preprocessing_comes_back_from_json(how: Preprocessing) -> None:
+    assert preprocessing_from_json(json.loads(json.dumps(preprocessing_to_json(how)))) == how
+
+
+def test_what_json_does_not_tell_has_its_default() -> None:
+    assert preprocessing_from_json({"size": [4, 6]}) == Preprocessing((4, 6))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"colour": "RGB"},
+        {"size": [4]},
+        {"size": 4},
+        {"size": ["a", "b"]},
+        {"mean": None},
+        {"std": [1, 2]},
+        {"scale": "x"},
+        {"resize": ["none"]},
+        {"pad": "x"},
+        {"multiple_of": None},
+    ],
+)
+def test_json_that_is_no_preprocessing_is_refused(data: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="preprocessing"):
+        preprocessing_from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (Preprocessing((224, 224)), "RGB, stretched to 224x224, pixels / 255"),
+        (Preprocessing(resize="none", scale=1.0, multiple_of=32), "RGB, sides to multiples of 32, pixels as they are"),
+        (
+            Preprocessing((4, 6), "shorter", 8, mean=(0.5,) * 3, std=(0.1, 0.2, 0.3)),
+            "RGB, shorter side to 8, cropped to 4x6, pixels / 255, mean 0.5, deviation 0.1 0.2 0.3",
+        ),
+        (Preprocessing(resize="longer", resize_to=960), "RGB, longer side to 960, pixels / 255"),
+    ],
+)
+def test_a_preprocessing_is_told_in_words(how: Preprocessing, words: str) -> None:
+    assert describe(how) == words

@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from workbench.building import build
-from workbench.errors import BuildError
-from workbench.export.quantized import fold_int32_biases
+from workbench.building import build, check_support
+from workbench.engine import read_layers
 from workbench.model import load_model
+from workbench.quantized import fold_int32_biases
 from workbench.store import EngineStore
 from workbench.types import BuildConfig
 
@@ -151,12 +151,15 @@ def test_a_bias_inside_a_branch_is_folded() -> None:
 
 @pytest.mark.rtx
 @pytest.mark.parametrize("as_nodes", [True, False])
-def test_tensorrt_rtx_refuses_an_int32_bias_and_builds_the_folded_one(
-    tmp_path: Path, store: EngineStore, as_nodes: bool
+@pytest.mark.parametrize("external", [True, False])
+def test_tensorrt_rtx_builds_a_model_with_an_int32_bias(
+    tmp_path: Path, store: EngineStore, as_nodes: bool, external: bool
 ) -> None:
+    """NVIDIA's parser refuses such a bias, so it is folded before."""
     proto = quantized_conv(per_channel=True, as_nodes=as_nodes)
-    onnx.save(proto, str(tmp_path / "plain.onnx"))
-    with pytest.raises(BuildError, match=r"dq_b.*Int32"):
-        build(load_model(tmp_path / "plain.onnx"), BuildConfig(), "rtx", store=store)
-    onnx.save(fold_int32_biases(proto), str(tmp_path / "folded.onnx"))
-    assert build(load_model(tmp_path / "folded.onnx"), BuildConfig(), "rtx", store=store).engine.plan_bytes > 0
+    path = tmp_path / "net.onnx"
+    onnx.save_model(proto, str(path), save_as_external_data=external, location="net.data", size_threshold=0)
+    model = load_model(path)
+    assert check_support(model, "rtx").supported
+    engine = build(model, BuildConfig("int8"), "rtx", store=store).engine
+    assert "int8" in {layer.precision for layer in read_layers(engine) if "conv" in layer.nodes}

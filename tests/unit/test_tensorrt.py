@@ -77,7 +77,7 @@ def test_what_lacks_is_told_with_what_adds_it(
 
 @pytest.mark.parametrize(
     ("release", "lacking"),
-    [("8.6.0", {"bf16"}), ("8.6.1.post1", {"bf16"}), ("10.16.1.11", set()), ("11.4.0", {"int8"})],
+    [("8.6.0", {"bf16"}), ("8.6.1.post1", {"bf16"}), ("10.16.1.11", set()), ("11.4.0", set())],
 )
 def test_every_precision_is_fulfilled_or_has_a_reason(release: str, lacking: set[str]) -> None:
     here = support(release)
@@ -113,8 +113,8 @@ def test_defaults_are_filled_in_and_what_has_no_effect_is_dropped(fashion_cnn: M
         (BuildConfig(targets=("same-cc",)), "8.6.0", "no target 'same-cc'"),
         (BuildConfig(targets=("gpu", "ampere+")), "8.6.0", "builds for one target"),
         (BuildConfig("bf16"), "8.6.0", "cannot build bf16: TensorRT has bf16 from release 9 on"),
-        (BuildConfig("int8"), "11.4.0", "cannot build int8: from release 11 on TensorRT takes no calibration"),
-        (BuildConfig("int8"), "8.6.0", "give a calibration table or samples"),
+        (BuildConfig("int8"), "11.4.0", "give a calibration, that is a collection, a table or samples"),
+        (BuildConfig("int8"), "8.6.0", "give a calibration, that is a collection, a table or samples"),
         (BuildConfig(calibration=Calibration("x")), "8.6.0", "calibration serves int8 only, and the precision is fp32"),
         (BuildConfig(workspace_bytes=0), "8.6.0", "a workspace of 0 bytes does not exist"),
         (options(strip_weights=True), "8.6.0", "tensorrt 8.6.0 has no use for the builder option strip_weights"),
@@ -201,8 +201,7 @@ def test_samples_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"TRT-8600-EntropyCalibration2\nother: 3c010a14\n", "none of its tensors"),
-        (b"PK broken", "not an .npz archive"),
+        (b"TRT-8600-EntropyCalibration2\nother: 3c010a14\n", "wrong model: none of its tensors"),
         (b"nothing", "not a calibration table"),
         (None, "cannot be read"),
     ],
@@ -217,11 +216,25 @@ def test_a_calibration_that_is_none_is_refused(
 
 
 def test_an_unknown_calibrator_is_refused(fashion_cnn: Model) -> None:
-    with pytest.raises(ConfigError, match="no calibrator 'best'; choose one of entropy, minmax, legacy"):
+    with pytest.raises(ConfigError, match="no calibrator 'best'; choose one of entropy, minmax, percentile"):
         resolved(fashion_cnn, int8(Path("any"), "best"))
 
 
-def test_a_release_without_calibrators_refuses_a_quantized_model_as_int8_with_advice(quantized: Model) -> None:
-    with pytest.raises(ConfigError, match="build it as fp32 and they are used"):
-        resolved(quantized, BuildConfig("int8"), "11.4.0")
+@pytest.mark.parametrize(("release", "algorithm"), [("8.6.0", "mse"), ("11.4.0", "entropy")])
+def test_where_tensorrt_has_no_such_calibrator_samples_are_collected(
+    fashion_cnn: Model, tmp_path: Path, release: str, algorithm: str
+) -> None:
+    np.savez(tmp_path / "samples.npz", image=np.zeros((3, 1, 28, 28), np.float32))
+    config = int8(tmp_path / "samples.npz", algorithm)
+    assert resolved(fashion_cnn, config, release).calibration == config.calibration
+
+
+def test_tensorrts_own_calibrator_is_refused_where_there_is_none(fashion_cnn: Model, tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", image=np.zeros((3, 1, 28, 28), np.float32))
+    with pytest.raises(ConfigError, match="legacy is TensorRT's own calibrator, up to release 10"):
+        resolved(fashion_cnn, int8(tmp_path / "samples.npz", "legacy"), "11.4.0")
+
+
+def test_a_release_without_calibrators_takes_a_quantized_model_as_it_is(quantized: Model) -> None:
+    assert resolved(quantized, BuildConfig("int8"), "11.4.0").calibration is None
     assert resolved(quantized, BuildConfig(), "11.4.0") == replace(BuildConfig(), targets=("gpu",))

@@ -117,7 +117,7 @@ def test_what_is_clipped_and_what_is_lost_are_those_of_the_values() -> None:
 
 def test_a_table_holds_every_tensor_and_what_follows_from_another(collection: Collection) -> None:
     table = thresholds(collection, "minmax")
-    assert tuple(table.amax) == ("a", "b", "zero", "a_relu", "b_again")
+    assert tuple(table.amax) == ("a", "a_relu", "b", "b_again", "zero")
     assert table.algorithm == "minmax"
     assert table.amax["b"] == table.amax["b_again"] == collection.histograms["b"].amax
     assert table.amax["a_relu"] == collection.histograms["a"].maximum

@@ -138,22 +138,20 @@ def default_backend() -> str:
     return next(name for name, support in available().items() if support.can_build)
 
 
-def check_config(support: Support, model: Model, config: BuildConfig) -> None:
+def check_config(support: Support, config: BuildConfig) -> None:
     """Raise ConfigError for options, a precision or targets that the back end does not fulfil."""
     check_builder_options(support, config)
-    check_precision(support, model, config)
+    check_precision(support, config)
     check_targets(support, config)
 
 
-def check_precision(support: Support, model: Model, config: BuildConfig) -> None:
+def check_precision(support: Support, config: BuildConfig) -> None:
     """Raise ConfigError, with the reason, for a precision the back end does not fulfil."""
     if config.precision in support.precisions:
         return
     reason = (support.precision_reasons or {}).get(config.precision)
     if reason is None:
         raise ConfigError(f"there is no precision {config.precision!r}; choose one of {', '.join(support.precisions)}.")
-    if config.precision == "int8" and model.is_quantized:
-        reason = "this model brings its ranges along (Q/DQ nodes): build it as fp32 and they are used."
     raise ConfigError(f"{support.backend} cannot build {config.precision}: {reason}")
 
 
@@ -208,9 +206,3 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
         for axis, (dim, size) in enumerate(zip(spec.shape, array.shape, strict=True)):
             if isinstance(dim, int) and dim != size:
                 raise FeedError(f"input {name}, dimension {axis}: it must be {dim}; the array has {size}.")
-
-
-INT8_NEEDS_CALIBRATION = (
-    "it needs the range of every activation, found by calibration, which only the back end tensorrt can do, up to "
-    "release 10. A model with Q/DQ nodes brings its ranges along: build it as fp32."
-)

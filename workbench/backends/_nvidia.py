@@ -75,11 +75,6 @@ _10 = replace(
 _11 = replace(
     _10,
     weakly_typed=False,
-    precisions=("fp32", "tf32", "fp16", "bf16"),
-    precision_reasons={
-        "int8": "from release 11 on TensorRT takes no calibration: ranges are Q/DQ nodes of the model. Build one that "
-        "has them as fp32, or install release 10."
-    },
     mixes=precision.MIXES,
     tactic_sources=("edge_mask_convolutions", "jit_convolutions"),
 )

@@ -11,46 +11,34 @@ from typing import Any
 
 import numpy as np
 
-from workbench.backends import CALIBRATION
+from workbench.backends import CALIBRATION, int8
 from workbench.backends.cuda import the_gpu
-from workbench.calibration_table import read_table
+from workbench.calibration.source import SAMPLES, kind_of
+from workbench.calibration.table import read_table
+from workbench.calibration.text_tables import release_digits, write_cache
+from workbench.calibration.writing import write_table
 from workbench.errors import ConfigError
 from workbench.model import Model
 from workbench.profiles import default_profile, opt_shapes
-from workbench.types import CALIBRATORS, BuildConfig, Calibration, Listener, LogLine, Progress, Shape, count_of
+from workbench.types import BuildConfig, Calibration, Listener, LogLine, Progress, Shape, count_of
 
 CALIBRATING = "Calibrating"
 
 
-def is_samples(path: str | Path) -> bool:
-    """Whether the file is an .npz archive; else it is taken for a table. Raises ConfigError if it cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(2) == b"PK"
-    except OSError as error:
-        raise ConfigError(f"{path}: the calibration file cannot be read ({error.strerror}).") from error
+def check_calibration(model: Model, config: BuildConfig) -> Calibration | None:
+    """As int8.check_calibration; samples that TensorRT's own calibrator will be fed with must fit a batch."""
+    calibration = int8.check_calibration(model, config)
+    if calibration is not None and _is_tensorrts(calibration):
+        _check_samples(model, config, Path(calibration.path))
+    elif calibration is not None:
+        int8.check_computed(model, calibration)
+    return calibration
 
 
-def check_calibration(model: Model, config: BuildConfig, given: Calibration) -> Calibration:
-    """The calibration with its whole path and, for a table, the algorithm that the table names.
-
-    Raises ConfigError for a file that is neither a table of this model's nor samples that fit its inputs.
-    """
-    path = Path(given.path).expanduser().absolute()
-    if given.algorithm not in CALIBRATORS:
-        raise ConfigError(f"there is no calibrator {given.algorithm!r}; choose one of {', '.join(CALIBRATORS)}.")
-    if is_samples(path):
-        _check_samples(model, config, path)
-        return replace(given, path=str(path))
-    table = read_table(path)
-    names = {spec.name for spec in model.inputs} | {name for node in model.nodes for name in node.output}
-    if not names & set(table.scales):
-        some = ", ".join(list(table.scales)[:3]) or "nothing"
-        raise ConfigError(
-            f"{path}: none of its tensors ({some}, ...) is in {model.name}: give a table that this model was "
-            "calibrated with, or samples as .npz."
-        )
-    return Calibration(str(path), table.calibrator)
+def _is_tensorrts(calibration: Calibration) -> bool:
+    """Whether TensorRT's own calibrator finds the ranges: of .npz samples, by an algorithm that it has."""
+    path = Path(calibration.path)
+    return calibration.algorithm in _FOR_SAMPLES and kind_of(path) == SAMPLES and zipfile.is_zipfile(path)
 
 
 def _check_samples(model: Model, config: BuildConfig, path: Path) -> None:
@@ -118,17 +106,28 @@ class Batch:
     dtypes: Mapping[str, np.dtype[Any]]
 
 
+def with_table(model: Model, config: BuildConfig, folder: Path, listener: Listener) -> BuildConfig:
+    """The configuration with ranges in a table, which lies in `folder`, unless TensorRT's own calibrator finds them."""
+    given = config.calibration
+    if given is None or _is_tensorrts(given):
+        return config
+    table = int8.ranges(model, given, listener)
+    path = write_table(table, folder / CALIBRATION, "trt-cache")
+    return replace(config, calibration=Calibration(str(path), given.algorithm))
+
+
 def make_calibrator(trt: ModuleType, calibration: Calibration, batch: Batch, folder: Path, listener: Listener) -> Any:
     """A calibrator that leaves its table in `folder`; its `error` is what went wrong while TensorRT called it."""
     path, cache = Path(calibration.path), folder / CALIBRATION
-    if is_samples(path):
+    if _is_tensorrts(calibration):
         size = next((shape[0] for shape in batch.shapes.values()), 1)
         batches = _batches_on_gpu(path, batch, listener)
         return _calibrator(trt, _FOR_SAMPLES[calibration.algorithm], batches, size, None, cache)
-    table = path.read_bytes()
-    cache.write_bytes(table)
-    listener(LogLine("info", f"Ranges come from the calibration table {path}"))
-    return _calibrator(trt, read_table(path).algorithm, iter(()), 1, table, cache)
+    table = read_table(path)
+    text = write_cache(table.amax, release_digits(trt.__version__), table.cache_header)  # TensorRT takes its own alone
+    content = text.encode("utf-8", "surrogateescape")
+    cache.write_bytes(content)
+    return _calibrator(trt, table.cache_header, iter(()), 1, content, cache)
 
 
 def _batches_on_gpu(path: Path, batch: Batch, listener: Listener) -> Iterator[dict[str, int]]:

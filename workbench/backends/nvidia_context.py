@@ -19,7 +19,6 @@ from workbench.errors import BackendError, FeedError
 from workbench.machine import usable_cores
 from workbench.types import Shape
 
-
 _PIECE = 2 << 20
 """Bytes that one thread copies at a time."""
 

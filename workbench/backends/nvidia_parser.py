@@ -14,6 +14,7 @@ from workbench.backends.nvidia_log import LogKeeper, logger_for
 from workbench.backends.nvidia_words import plain, remedy
 from workbench.errors import BuildError
 from workbench.model import Model, graphs, operator
+from workbench.quantized import fold_int32_biases
 from workbench.types import Listener, Refusal
 
 _CODES = {
@@ -54,6 +55,7 @@ def make_builder(trt: ModuleType, log: LogKeeper) -> Any:
 
 def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, ...]:
     """The nodes NVIDIA's parser refuses, each with the reason."""
+    model = _mended(model)
     log = LogKeeper(listener)
     builder = make_builder(trt, log)
     network = _nvidia.create_network(trt, builder)  # the parser does not keep it alive
@@ -70,6 +72,7 @@ def check(trt: ModuleType, model: Model, listener: Listener) -> tuple[Refusal, .
 
 def parse(model: Model) -> Fill:
     """Fills a network with an ONNX model's nodes."""
+    model = _mended(model)
 
     def fill(trt: ModuleType, network: Any, log: LogKeeper) -> tuple[str, ...]:
         for node in _mistaken(model):
@@ -80,6 +83,12 @@ def parse(model: Model) -> Fill:
         return tuple(node.name for node in model.nodes)
 
     return fill
+
+
+def _mended(model: Model) -> Model:
+    """Without the INT32 biases of some quantized models, which the parser refuses."""
+    proto = fold_int32_biases(model.proto, model.path.parent)
+    return model if proto is model.proto else Model(proto, model.path)
 
 
 def _refusals(trt: ModuleType, model: Model, parser: Any) -> tuple[Refusal, ...]:

@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto
 
 from workbench import precision
-from workbench.backends import INT8_NEEDS_CALIBRATION, Session, check_config, check_feeds
+from workbench.backends import Session, check_config, check_feeds, int8
 from workbench.errors import BackendError, BuildError, ConfigError
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.machine import cpu_features, this_machine, usable_cores
@@ -48,14 +48,18 @@ _FP16_ON_CPU = (
     "on a processor ONNX Runtime mostly computes in float32 from weights rounded to float16: "
     "it shows what the rounding costs, but neither overflow beyond 65,504 nor speed."
 )
+_INT8_ON_CPU = (
+    "on a processor ONNX Runtime mostly computes in float32 from values and weights rounded to int8: it shows what the "
+    "rounding costs, but no speed. Ranges come from a calibration, or with the model (Q/DQ nodes)."
+)
 _NO_BF16 = "ONNX Runtime has next to no bf16 operators; choose fp16, or the back end rtx."
 
 
 @cache
 def support() -> Support:
     targets = tuple(name for name, provider in _PROVIDERS.items() if provider in _runtime().get_available_providers())
-    reasons = {"bf16": _NO_BF16, "int8": INT8_NEEDS_CALIBRATION}
     cuda = "cuda" in targets
+    notes = {"int8": int8.NOTE} if cuda else {"fp16": _FP16_ON_CPU, "int8": _INT8_ON_CPU}
     return Support(
         backend="onnxruntime",
         title="ONNX Runtime",
@@ -64,12 +68,13 @@ def support() -> Support:
         build_reason="",
         can_run=True,
         run_reason="",
-        precisions=("fp32", "tf32", "fp16") if cuda else ("fp32", "fp16"),
-        precision_reasons=reasons if cuda else {**reasons, "tf32": _NO_TF32},
+        precisions=("fp32", "tf32", "fp16", "int8") if cuda else ("fp32", "fp16", "int8"),
+        precision_reasons={"bf16": _NO_BF16} if cuda else {"bf16": _NO_BF16, "tf32": _NO_TF32},
         targets=targets,
         default_targets=("cpu",),
         takes_any_shape=True,
-        precision_notes=None if cuda else {"fp16": _FP16_ON_CPU},
+        precision_notes=notes,
+        builder_options=("layer_precisions",),
         one_target=True,
     )
 
@@ -77,24 +82,28 @@ def support() -> Support:
 def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     """Profiles and workspace have no effect: ONNX Runtime takes any shape."""
     here = support()
-    check_config(here, model, config)
+    check_config(here, config)
+    precision.check_mix(config, precision.MIXES)
+    precision.check_nodes(model, config)
     for profile in config.profiles:
         check_profile(model.inputs, profile)
     if len(config.targets) > 1:
         raise ConfigError(f"onnxruntime builds for one target: choose one of {', '.join(here.targets)}.")
-    return replace(
+    config = replace(
         config,
         targets=config.targets or (("cuda",) if config.precision == "tf32" else ("cpu",)),
         profiles=(),
         workspace_bytes=None,
         keep_io_types=config.keep_io_types or config.precision not in precision.CONVERTED,
     )
+    return int8.settled(model, config)
 
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:
     machine = this_machine()
     gpus = {"gpus": [gpu.name for gpu in machine.gpus]} if "cuda" in config.targets else {}
-    return {"release": version_of_runtime(), "cpu": machine.cpu, "cpu_features": _digest(cpu_features()), **gpus}
+    here = {"release": version_of_runtime(), "cpu": machine.cpu, "cpu_features": _digest(cpu_features())}
+    return {**here, **gpus, **int8.ingredients(config)}
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
@@ -113,7 +122,7 @@ def build(
 ) -> tuple[LayerInfo, ...]:
     runtime = _runtime()
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        source = precision.converted(model, config, Path(work), listener)
+        source = int8.rewritten(model, config, Path(work), folder, listener)
         options = runtime.SessionOptions()
         options.log_severity_level = 1
         options.enable_mem_reuse = False  # this session only writes; see check

@@ -15,12 +15,12 @@ from typing import Any
 
 from workbench import precision
 from workbench.backends import (
-    INT8_NEEDS_CALIBRATION,
     Describe,
     Session,
     check_builder_options,
     check_config,
     check_targets,
+    int8,
     nvidia_build,
     nvidia_parser,
     settle_profiles,
@@ -37,7 +37,7 @@ STARTS_SLOWLY = False
 PORTABLE = ("sm80", "sm86", "sm89", "sm120", "sm121")
 """What RTX builds for when no target is named: one plan for Ampere to Blackwell."""
 _TARGETS = ("sm75", *PORTABLE)
-_PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 _CUDA = (12, 9)
 """The oldest CUDA release of a driver that runs TensorRT-RTX 1.x."""
 
@@ -53,9 +53,10 @@ def support() -> Support:
         can_run=False,
         run_reason=reason or why_not_run(this_machine()),
         precisions=_PRECISIONS,
-        precision_reasons={"int8": INT8_NEEDS_CALIBRATION},
+        precision_reasons={},
         targets=_TARGETS,
         default_targets=PORTABLE,
+        precision_notes={"int8": int8.NOTE},
         builder_options=("layer_precisions",),
     )
 
@@ -64,9 +65,10 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
     here = support()
     if not here.can_build:
         raise BackendError(here.build_reason)
-    check_config(here, model, config)
+    check_config(here, config)
     precision.check_nodes(model, config)
-    return replace(_settled(config), profiles=settle_profiles(model, config))
+    config = replace(_settled(config), profiles=settle_profiles(model, config))
+    return int8.settled(model, config)
 
 
 def resolve_network(config: BuildConfig) -> BuildConfig:
@@ -94,7 +96,7 @@ def _settled(config: BuildConfig) -> BuildConfig:
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:
     converter = {"converter": precision.converter_release()} if config.precision in precision.CONVERTED else {}
-    return {"release": _installed()[0], **converter}
+    return {"release": _installed()[0], **converter, **int8.ingredients(config)}
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
@@ -106,8 +108,8 @@ def build(
     model: Model, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
 ) -> tuple[LayerInfo, ...]:
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        source = precision.converted(model, config, Path(work), listener)
-        return _built(nvidia_parser.parse(source), config, folder, listener)
+        source = int8.rewritten(model, config, Path(work), folder, listener)
+        return _built(nvidia_parser.parse(source), replace(config, calibration=None), folder, listener)
 
 
 def build_network(

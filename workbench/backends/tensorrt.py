@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import tempfile
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Any
 
 from workbench import precision
-from workbench.backends import Describe, Session, _nvidia, nvidia_build, nvidia_parser
+from workbench.backends import Describe, Session, _nvidia, calibrators, int8, nvidia_build, nvidia_parser
 from workbench.backends.plan_record import PlanRecord, check_plan, read_plan_record, why_not_open, write_plan_record
 from workbench.backends.tensorrt_config import COMMAND, resolve_network_on, resolve_on, support_on
-from workbench.errors import BackendError, ConfigError
+from workbench.errors import BackendError
 from workbench.layers import LayerInfo
 from workbench.machine import Gpu, this_machine
 from workbench.model import Model
@@ -51,28 +51,16 @@ def _ready() -> Support:
 def ingredients(config: BuildConfig) -> dict[str, Any]:
     gpu = _gpu()
     found = {"release": _release(), "gpu": gpu.name, "compute_capability": gpu.compute_capability}
-    if _is_converted(config):
+    if _is_weakly_typed():
+        return found if config.calibration is None else {**found, **int8.content(config.calibration)}
+    if config.precision in precision.CONVERTED:
         found["converter"] = precision.converter_release()
-    if config.calibration is not None:
-        found["calibration_content"] = _content(Path(config.calibration.path))
-    return found
+    return {**found, **int8.ingredients(config)}
 
 
-def _content(path: Path) -> str:
-    """SHA-256, hexadecimal. Raises ConfigError."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                digest.update(chunk)
-    except OSError as error:
-        raise ConfigError(f"{path}: the calibration file cannot be read ({error.strerror}).") from error
-    return digest.hexdigest()
-
-
-def _is_converted(config: BuildConfig) -> bool:
+def _is_weakly_typed() -> bool:
     """Where typing is strong, lower precision is the model's business."""
-    return config.precision in precision.CONVERTED and not _nvidia.abilities(_release() or "").weakly_typed
+    return _nvidia.abilities(_release() or "").weakly_typed
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
@@ -84,7 +72,11 @@ def build(
     model: Model, config: BuildConfig, folder: Path, listener: Listener, *, caches: Path
 ) -> tuple[LayerInfo, ...]:
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        source = precision.converted(model, config, Path(work), listener) if _is_converted(config) else model
+        if _is_weakly_typed():
+            source, config = model, calibrators.with_table(model, config, folder, listener)
+        else:
+            source = int8.rewritten(model, config, Path(work), folder, listener)
+            config = replace(config, calibration=None)
         return _built(nvidia_parser.parse(source), config, folder, listener, caches, source)
 
 

@@ -6,17 +6,25 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from workbench import precision
-from workbench.backends import _nvidia, calibrators, check_builder_options, check_config, check_targets, settle_profiles
+from workbench.backends import (
+    _nvidia,
+    calibrators,
+    check_builder_options,
+    check_config,
+    check_targets,
+    int8,
+    settle_profiles,
+)
 from workbench.errors import ConfigError
 from workbench.machine import Gpu, Machine
 from workbench.model import Model
-from workbench.types import BuildConfig, Calibration, Support
+from workbench.types import BuildConfig, Support
 
 COMMAND = "make gpu"
 _BF16_SINCE = _AMPERE = (8, 0)
-_NEEDS_RANGES = (
-    "int8 needs the range of every activation: give a calibration table or samples, "
-    "BuildConfig('int8', calibration=Calibration('samples.npz')), or a model with Q/DQ nodes."
+_INT8 = (
+    "layers that have no int8 kernel, or a slower one, compute in fp16 or fp32; ranges come from a calibration, or "
+    "with the model (Q/DQ nodes)."
 )
 
 
@@ -41,7 +49,7 @@ def support_on(machine: Machine, release: str | None, *, has_pycuda: bool) -> Su
         precision_reasons=reasons,
         targets=able.targets,
         default_targets=("gpu",),
-        precision_notes={"int8": "layers that have no int8 kernel, or a slower one, compute in fp16 or fp32."},
+        precision_notes={"int8": _INT8 if able.weakly_typed else int8.NOTE},
         builder_options=able.builder_options,
         one_target=True,
     )
@@ -66,10 +74,14 @@ def _capability(gpu: Gpu) -> tuple[int, ...]:
 
 def resolve_on(here: Support, gpu: Gpu, model: Model, config: BuildConfig) -> BuildConfig:
     """As Backend.resolve, for a back end that can do what `here` says and this GPU."""
-    check_config(here, model, config)
+    check_config(here, config)
     precision.check_nodes(model, config)
     config = replace(_settled(here, gpu, config), profiles=settle_profiles(model, config))
-    return replace(config, calibration=_settled_calibration(model, config)) if config.precision == "int8" else config
+    if not _nvidia.abilities(here.release or "").weakly_typed:
+        return int8.settled(model, config)
+    if config.precision != "int8":
+        return config
+    return replace(config, calibration=calibrators.check_calibration(model, config))
 
 
 def resolve_network_on(here: Support, gpu: Gpu, config: BuildConfig) -> BuildConfig:
@@ -77,16 +89,6 @@ def resolve_network_on(here: Support, gpu: Gpu, config: BuildConfig) -> BuildCon
     those that are to compute in another precision then."""
     check_builder_options(here, config)
     return _settled(here, gpu, config)
-
-
-def _settled_calibration(model: Model, config: BuildConfig) -> Calibration | None:
-    if model.is_quantized:
-        if config.calibration is not None:
-            raise ConfigError(f"{model.name} brings its ranges along (Q/DQ nodes); leave the calibration out.")
-        return None
-    if config.calibration is None:
-        raise ConfigError(_NEEDS_RANGES)
-    return calibrators.check_calibration(model, config, config.calibration)
 
 
 def _settled(here: Support, gpu: Gpu, config: BuildConfig) -> BuildConfig:

@@ -51,7 +51,8 @@ def collect(
     begun = _taken_up(model, samples, partial, listener)
     indices = choose(len(samples), count, skip=skip)
     known = begun.samples if begun else {}
-    fresh = (item for item in read_samples(samples, indices, strict=strict, skipped=skipped) if item.id not in known)
+    missing = [index for index in indices if samples.id_of(index) not in known]
+    fresh = read_samples(samples, missing, strict=strict, skipped=skipped)
     run = _Run(model, samples, begun, listener)
     saved = time.monotonic()
     with ahead(run.steps(fresh, budget_bytes)) as steps:

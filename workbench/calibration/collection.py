@@ -63,8 +63,11 @@ class Collection:
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """All that have a histogram, their own or one that follows from another's."""
-        return (*self.histograms, *self.repeated)
+        """All that have a histogram, their own or, right after it, one that follows from it."""
+        found = {name: [name] for name in self.histograms}
+        for name, item in self.repeated.items():
+            found[item.source].append(name)
+        return tuple(name for names in found.values() for name in names)
 
     def histogram(self, tensor: str) -> Histogram:
         if tensor in self.histograms:

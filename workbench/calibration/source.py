@@ -11,6 +11,7 @@ from workbench.calibration.table import CalibrationTable, read_table
 from workbench.calibration.thresholds import thresholds
 from workbench.errors import ConfigError
 from workbench.model import Model
+from workbench.types import Listener, LogLine, ignore
 
 SAMPLES, COLLECTION, TABLE = "samples", "collection", "table"
 
@@ -30,8 +31,13 @@ def kind_of(path: str | Path) -> str:
     return SAMPLES if start == b"\x93NUMPY" or zipfile.is_zipfile(path) else TABLE
 
 
-def read_ranges(path: str | Path, model: Model, algorithm: str = "entropy") -> CalibrationTable:
-    """The table in a file, or what the algorithm makes of a collection. Raises ConfigError for one of another model."""
+def read_ranges(
+    path: str | Path, model: Model, algorithm: str = "entropy", *, listener: Listener = ignore
+) -> CalibrationTable:
+    """The table in a file, or what the algorithm makes of a collection; what speaks against it goes to the listener.
+
+    Raises ConfigError for one of another model and for ranges that cannot be.
+    """
     if kind_of(path) == COLLECTION:
         collection = load_collection(path)
         if collection.model_sha256 != model.sha256:
@@ -41,5 +47,8 @@ def read_ranges(path: str | Path, model: Model, algorithm: str = "entropy") -> C
             )
         return thresholds(collection, algorithm)
     table = read_table(path)
-    raise_for(lint(table, model))
+    findings = lint(table, model)
+    raise_for(findings, str(path))
+    for item in findings:
+        listener(LogLine(item.severity, f"{path}: {item}"))
     return table

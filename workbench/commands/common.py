@@ -76,10 +76,12 @@ def _calibration(options: argparse.Namespace) -> Calibration | None:
         raise ConfigError(f"--calibrator: there is no {options.calibrator!r}; choose one of {choices}.")
     if options.calibration is None:
         if options.calibrator != Calibration.algorithm:
-            raise ConfigError("--calibrator needs samples to look at: name them with --calibration FILE.npz.")
+            raise ConfigError("--calibrator needs a collection or samples: name them with --calibration FILE.")
         return None
-    if not Path(options.calibration).is_file():
-        raise ConfigError(f"--calibration {options.calibration}: there is no such file; name a table or .npz.")
+    if not Path(options.calibration).exists():
+        raise ConfigError(
+            f"--calibration {options.calibration}: there is no such file; name a collection, a table or .npz."
+        )
     return Calibration(options.calibration, options.calibrator)
 
 
@@ -87,6 +89,22 @@ def _number(option: str, text: str | None) -> int | None:
     if text is not None and not text.isdecimal():
         raise ConfigError(f"{option} {text}: write a whole number, 0 or more.")
     return None if text is None else int(text)
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """'0.485,0.456,0.406' -> three numbers. Raises ConfigError."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: write numbers with commas, one for each channel.") from error
+
+
+def height_and_width(option: str, text: str) -> tuple[int, int]:
+    """'224x320' -> (224, 320). Raises ConfigError."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise ConfigError(f"{option} {text}: write HEIGHTxWIDTH, such as 224x224.")
+    return int(parts[0]), int(parts[1])
 
 
 def _pairs(option: str, texts: list[str], example: str) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from workbench.calibration.table import FORMATS
+from workbench.calibration.thresholds import COMPUTED
 from workbench.errors import ConfigError
+from workbench.preprocessing import CHANNELS, RESIZES
 from workbench.subgraphs.releases import RELEASES
 from workbench.types import CALIBRATORS, PRECISIONS, Calibration, parse_size
 
@@ -114,11 +117,11 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convert-io", action="store_true", help="inputs and outputs take the lower precision too")
     parser.add_argument(
         "--calibration", metavar="FILE",
-        help="for int8: a calibration table of TensorRT, or .npz with samples, one array per input",
+        help="for int8: a collection, a calibration table of any form, or .npz with samples, one array per input",
     )  # fmt: skip
     parser.add_argument(
         "--calibrator", type=str.lower, default=Calibration.algorithm,
-        help=f"what finds ranges in samples: {', '.join(CALIBRATORS)} (default {Calibration.algorithm})",
+        help=f"how ranges are found, unless by a table: {', '.join(CALIBRATORS)} (default {Calibration.algorithm})",
     )  # fmt: skip
     group = builder_options(parser)
     group.add_argument(
@@ -130,6 +133,47 @@ def build_options(parser: argparse.ArgumentParser) -> None:
         "--layer-precision", action="append", default=[], metavar="NODE=PRECISION",
         help="keep this ONNX node in another precision, such as /head/Softmax=fp32; may be repeated",
     )  # fmt: skip
+
+
+def data_options(parser: argparse.ArgumentParser) -> None:
+    """What a model is fed with, and how pictures become inputs."""
+    parser.add_argument(
+        "--data", required=True, metavar="DIR|FILE",
+        help="folder of pictures (labels by class subfolders or val_list.txt), .npz or .npy, IDX files as MNIST's, "
+        "or Paddle's binary data set",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="a picture that cannot be read is an error")
+    group = parser.add_argument_group(
+        "pictures", "default: as Paddle's configuration beside the model says, else by the model's input"
+    )
+    group.add_argument("--size", metavar="HxW", help="such as 224x224")
+    group.add_argument("--resize", choices=RESIZES, help="how a picture gets that size")
+    group.add_argument("--resize-to", type=positive, metavar="N", help="the side that --resize shorter and longer make")
+    group.add_argument("--channels", choices=CHANNELS)
+    group.add_argument("--scale", type=float, help="pixels are multiplied by it first (default 1/255)")
+    group.add_argument("--mean", metavar="A,B,C", help="what is then taken away from each channel")
+    group.add_argument("--std", metavar="A,B,C", help="what each channel is then divided by")
+
+
+def calibrate_options(parser: argparse.ArgumentParser) -> None:
+    data_options(parser)
+    parser.add_argument("--samples", type=count, default=512, help="how many, spread over all (default 512; 0: all)")
+    parser.add_argument("--skip", type=count, default=0, metavar="N", help="leave out the first N, to test on them")
+    parser.add_argument(
+        "--output", "-o", required=True, metavar="FILE",
+        help="FILE.calib keeps everything; .cache (TensorRT), .txt (ranges), .json (ONNX Runtime) or .onnx (Q/DQ) is "
+        "written beside one",
+    )  # fmt: skip
+    algorithm_options(parser)
+    parser.add_argument("--budget", type=size, default="128M", help="memory for activations (default 128M)")
+    parser.add_argument("--to-the-end", action="store_true", help="collect all samples, also when ranges have settled")
+    parser.add_argument("--verbose", action="store_true", help="print every step on stderr")
+
+
+def algorithm_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--algorithm", choices=COMPUTED, default="entropy", help="from a collection (default entropy)")
+    parser.add_argument("--to", choices=FORMATS, help="form of the file to write (default: by its name)")
+    parser.add_argument("--release", default="", help="of the TensorRT that a cache is for, such as 10.3 (default 8.6)")
 
 
 def target_options(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +214,12 @@ def output_options(parser: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 

@@ -19,7 +19,6 @@ from workbench.errors import ExportError, ModelError
 from workbench.export.environments import Made
 from workbench.export.exported import Exported, staged, writing
 from workbench.export.parity import MOST_RELATIVE, check_parity, check_told
-from workbench.export.quantized import fold_int32_biases
 from workbench.export.shapes import (
     fix_dimensions,
     name_input_dimensions,
@@ -28,6 +27,7 @@ from workbench.export.shapes import (
 )
 from workbench.model import load_model, operator
 from workbench.process import Ended, run_process
+from workbench.quantized import fold_int32_biases
 from workbench.types import Feeds, Listener, Progress, Shape, TensorSpec
 
 _CONVERTERS = Path(__file__).parent / "converters"

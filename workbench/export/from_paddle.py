@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import ExportError
+from workbench.errors import ConfigError, ExportError
 from workbench.export.calling import PADDLE_ADAPTER, Order, Trials, export_from
 from workbench.export.environments import PADDLE_2, PADDLE_3, Environment, ensure
 from workbench.export.exported import Exported, default_path
-from workbench.export.paddle_config import read_preprocessing
 from workbench.export.paddle_weights import check_whole
+from workbench.paddle_config import read_preprocessing
 from workbench.types import Feeds, Listener, Shape, ignore
 
 _HOW_TO_SAVE = "save it with paddle.jit.save(layer, 'NAME', input_spec=[...]), or the project's export_model.py"
@@ -162,10 +162,10 @@ def explain(log: str) -> str:
 def _notes(found: PaddleModel) -> tuple[str, ...]:
     try:
         preprocessing = read_preprocessing(found.program.parent)
-    except ExportError as error:  # of no consequence for the network
+    except ConfigError as error:  # of no consequence for the network
         return (str(error),)
     if preprocessing is None:
         return ()
     path = Path(preprocessing.source)
-    call = f"workbench.export.paddle_config.read_preprocessing({str(path.parent)!r})"
+    call = f"workbench.export.read_preprocessing({str(path.parent)!r})"
     return (f"{path.name} says how pictures become inputs: {call}.",)

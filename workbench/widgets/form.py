@@ -204,7 +204,7 @@ class AdvancedOptions:
         self.targets.add_class("wb-controls")
         self.keep = widgets.Checkbox(description="keep the model's types (float32)", indent=False)
         self.calibration = widgets.Text(
-            placeholder="path of a table, or of samples as .npz", continuous_update=False,
+            placeholder="path of a collection, a table, or samples as .npz", continuous_update=False,
             layout=widgets.Layout(width="300px"),
         )  # fmt: skip
         self.calibration_note = widgets.HTML()
@@ -267,7 +267,8 @@ class AdvancedOptions:
         """What is still to be filled in is not folded away."""
         problem = self.state.calibration_problem()
         self.calibration_row.layout.display = "" if self.state.wants_calibration else "none"
-        self.calibration_note.value = render.mistake(problem)
+        none_needed = "<span class='wb-quiet'>none needed: the model brings its ranges along (Q/DQ nodes)</span>"
+        self.calibration_note.value = render.mistake(problem) or (none_needed if self.state.brings_ranges else "")
         if problem:
             self.fold.is_open = True
 

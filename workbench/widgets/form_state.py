@@ -27,7 +27,7 @@ class FormState(ShapeState):
     workspace = Unicode(help="'' for the back end's default, else '512M', '1G' or bytes")
     targets: Any = Tuple(allow_none=True, default_value=None, help="None for the back end's default")
     keep_io_types = Bool(True)
-    calibration = Unicode(help="for int8: path of a calibration table or of samples as .npz")
+    calibration = Unicode(help="for int8: path of a collection, of a calibration table or of samples as .npz")
     reuse = Bool(True)
 
     def __init__(self, store: EngineStore | None = None) -> None:
@@ -63,18 +63,23 @@ class FormState(ShapeState):
 
     @property
     def wants_calibration(self) -> bool:
-        """Whether int8 is chosen and the back end finds ranges by calibration."""
+        """Whether int8 is chosen, which needs ranges."""
         return self.precision == "int8" and "int8" in self.support.precisions
 
     def calibration_problem(self) -> str:
         """A model with Q/DQ nodes brings its ranges along."""
         path = self.calibration.strip()
-        if not self.wants_calibration or (not path and self.model is not None and self.model.is_quantized):
+        if not self.wants_calibration or (not path and self.brings_ranges):
             return ""
         if not path:
-            found = "name a calibration table, or samples as .npz (Advanced options)"
+            found = "name a collection, a calibration table, or samples as .npz (Advanced options)"
             return f"int8 needs the range of every activation: {found}."
-        return "" if Path(path).expanduser().is_file() else f"{path}: there is no such calibration file."
+        return "" if Path(path).expanduser().exists() else f"{path}: there is no such calibration file."
+
+    @property
+    def brings_ranges(self) -> bool:
+        """Whether the model has Q/DQ nodes, so that int8 needs no calibration."""
+        return self.model is not None and self.model.is_quantized
 
     def workspace_problem(self) -> str:
         try:

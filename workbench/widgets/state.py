@@ -87,7 +87,11 @@ class BuilderState(WorkState, FormState):
         model, built = self.model, self.built
         backend, precision = self.timed_engine.split()
         self.timed_runs = ""
-        wish = replace(built.engine.config, precision=precision, targets=(), calibration=None, builder=BuilderOptions())
+        config = built.engine.config
+        calibration = config.calibration if precision == "int8" else None
+        kept = {} if calibration is None else config.builder.layer_precisions
+        plain = BuilderOptions(layer_precisions=kept)
+        wish = replace(config, precision=precision, targets=(), calibration=calibration, builder=plain)
 
         def work(cancel: threading.Event) -> None:
             engine = built.engine

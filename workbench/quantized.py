@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -10,25 +11,26 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from workbench.model import graphs, subgraphs
 
 
-def fold_int32_biases(proto: ModelProto) -> ModelProto:
+def fold_int32_biases(proto: ModelProto, folder: Path | None = None) -> ModelProto:
     """A copy in which every DequantizeLinear of a constant INT32 tensor has become the constant it computes.
 
     Converters quantize biases to INT32 (Paddle's QAT, ONNX Runtime's `quantize_static` with QuantizeBias), and NVIDIA's
     parser rejects a DequantizeLinear of that type. The value is (q - zero point) * scale in float32, per tensor or per
-    channel, as ONNX Runtime computes it. Left alone: values, scales or zero points that are not constant, lie in
-    external files or are scaled in blocks, and graph outputs. The same object is returned where nothing is to be done.
+    channel, as ONNX Runtime computes it. folder: where external data lies. Left alone: values, scales or zero points
+    that are not constant or scaled in blocks, those in external files without a folder, and graph outputs. The same
+    object is returned where nothing is to be done.
     """
-    if not any(_folded(graph) for graph in graphs(proto.graph)):
+    if not any(_folded(graph, folder) for graph in graphs(proto.graph)):
         return proto
     copy = ModelProto()
     copy.CopyFrom(proto)
     for graph in graphs(copy.graph):
-        _fold(graph)
+        _fold(graph, folder)
     return copy
 
 
-def _fold(graph: GraphProto) -> None:
-    folded = _folded(graph)
+def _fold(graph: GraphProto, folder: Path | None) -> None:
+    folded = _folded(graph, folder)
     kept: list[NodeProto] = []
     gone: list[NodeProto] = []
     for node in graph.node:
@@ -46,12 +48,12 @@ def _fold(graph: GraphProto) -> None:
     graph.input.extend(inputs)
 
 
-def _folded(graph: GraphProto) -> dict[str, np.ndarray]:
+def _folded(graph: GraphProto, folder: Path | None) -> dict[str, np.ndarray]:
     """What the foldable nodes of a graph compute, by the name of their output."""
-    constants = _constants(graph)
+    constants = _constants(graph, folder)
     outputs = {value.name for value in graph.output}
     return {
-        node.output[0]: _dequantized(node, constants)
+        node.output[0]: _dequantized(node, constants, folder)
         for node in graph.node
         if node.op_type == "DequantizeLinear"
         and node.domain in ("", "ai.onnx")
@@ -62,10 +64,10 @@ def _folded(graph: GraphProto) -> dict[str, np.ndarray]:
     }
 
 
-def _dequantized(node: NodeProto, constants: dict[str, TensorProto]) -> np.ndarray:
-    values, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
-    has_zero = len(node.input) > 2 and bool(node.input[2])
-    zero = numpy_helper.to_array(constants[node.input[2]]) if has_zero else np.zeros_like(scale, dtype=np.int32)
+def _dequantized(node: NodeProto, constants: dict[str, TensorProto], folder: Path | None) -> np.ndarray:
+    arrays = [numpy_helper.to_array(constants[name], str(folder or "")) for name in node.input if name]
+    values, scale = arrays[:2]
+    zero = arrays[2] if len(arrays) > 2 else np.zeros_like(scale, dtype=np.int32)
     if scale.size > 1 or (scale.ndim and values.ndim > 1):
         shape = [1] * values.ndim
         shape[_attribute(node, "axis", 1) % values.ndim] = -1
@@ -76,13 +78,13 @@ def _dequantized(node: NodeProto, constants: dict[str, TensorProto]) -> np.ndarr
     return np.asarray(result).astype(scale.dtype)
 
 
-def _constants(graph: GraphProto) -> dict[str, TensorProto]:
-    """Initializers and Constant nodes of a graph, without those in external files."""
+def _constants(graph: GraphProto, folder: Path | None) -> dict[str, TensorProto]:
+    """Initializers and Constant nodes of a graph; those in external files only with their folder."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
-    return {name: tensor for name, tensor in tensors.items() if tensor.data_location != TensorProto.EXTERNAL}
+    return {name: tensor for name, tensor in tensors.items() if folder or tensor.data_location != TensorProto.EXTERNAL}
 
 
 def _reads(node: NodeProto) -> Iterator[str]:

@@ -1,0 +1,167 @@
+"""`workbench calibrate`, `calibration` and `dataset`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.calibration.collect import collect
+from workbench.calibration.collection import SUFFIX, Collection, is_collection, load_collection, merge, save_collection
+from workbench.calibration.lint import Finding, lint, raise_for
+from workbench.calibration.paddle_dataset import write_paddle_dataset
+from workbench.calibration.samples import Samples, open_samples
+from workbench.calibration.table import CalibrationTable, read_table, table_to_json
+from workbench.calibration.thresholds import thresholds
+from workbench.calibration.writing import form_of, write_table
+from workbench.commands.common import height_and_width, numbers, read_model
+from workbench.errors import ConfigError
+from workbench.model import Model
+from workbench.preprocessing import Preprocessing
+from workbench.terminal import Printer, table
+from workbench.types import count_of
+
+
+def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
+    """The collection is kept in any case: it serves every algorithm and every form."""
+    model, output = read_model(options), Path(options.output)
+    form = None if output.suffix == SUFFIX else form_of(output, options.to)
+    samples = read_data(options, model)
+    kept = output.with_suffix(SUFFIX)
+    partial = kept.with_name(kept.name + ".partial")
+    started, printer = time.perf_counter(), Printer(options.verbose)
+    found = collect(
+        model,
+        samples,
+        count=options.samples or None,
+        skip=options.skip,
+        budget_bytes=options.budget,
+        until_settled=not options.to_the_end,
+        strict=options.strict,
+        partial=partial,
+        listener=printer,
+    )
+    save_collection(found, kept)
+    if form is not None:
+        write_table(thresholds(found, options.algorithm), output, form, model=model, release=options.release)
+    seconds = time.perf_counter() - started
+    data = {**_collection_to_json(found), "collection": str(kept), "file": str(output), "format": form or "collection"}
+    data |= {"algorithm": options.algorithm, "seconds": seconds}
+    return data, _collected_text(found, samples, kept, seconds) + (f"\n{form}: {output}" if form else "")
+
+
+def _collection_to_json(found: Collection) -> dict[str, Any]:
+    return {
+        "model": found.model_name,
+        "samples": len(found.samples),
+        "skipped": list(found.skipped),
+        "settled": found.settled,
+        "tensors": len(found.tensors),
+        "data": found.data,
+    }
+
+
+def _collected_text(found: Collection, samples: Samples, path: Path, seconds: float) -> str:
+    lines = [samples.about]
+    settled = ", when ranges had settled" if found.settled else ""
+    lines.append(
+        f"{count_of(len(found.samples), 'sample')} in {seconds:.1f} s{settled}: "
+        f"ranges of {count_of(len(found.tensors), 'tensor')}"
+    )
+    if found.skipped:
+        lines.append(f"left out, for they cannot be read: {', '.join(found.skipped[:5])} ({len(found.skipped)} in all)")
+    return "\n".join([*lines, f"collection: {path}"])
+
+
+def read_data(options: argparse.Namespace, model: Model) -> Samples:
+    """What --data names, pictures prepared as the options say, else as its own preprocessing does."""
+    samples = open_samples(options.data, model)
+    found: dict[str, Any] = {
+        "size": height_and_width("--size", options.size) if options.size else None,
+        "resize": options.resize,
+        "resize_to": options.resize_to,
+        "channels": options.channels,
+        "scale": options.scale,
+        "mean": numbers("--mean", options.mean) if options.mean else None,
+        "std": numbers("--std", options.std) if options.std else None,
+    }
+    wished = {name: value for name, value in found.items() if value is not None}
+    if not wished:
+        return samples
+    return open_samples(options.data, model, replace(samples.preprocessing or Preprocessing(), source="", **wished))
+
+
+def dataset(options: argparse.Namespace) -> tuple[Any, str]:
+    written = write_paddle_dataset(
+        read_data(options, read_model(options)), options.output, strict=options.strict, listener=Printer(False)
+    )
+    data = {"file": str(written.path), "samples": written.count, "skipped": [item.id for item in written.skipped]}
+    left_out = f", {len(written.skipped)} left out" if written.skipped else ""
+    return data, f"{count_of(written.count, 'picture')} with labels{left_out}: {written.path}"
+
+
+def calibration(options: argparse.Namespace) -> tuple[Any, str]:
+    return {"show": _show, "convert": _convert, "merge": _merge}[options.do](options)
+
+
+def _show(options: argparse.Namespace) -> tuple[Any, str]:
+    path = _single(options)
+    found, model = _ranges(path, options), read_model(options) if options.model else None
+    findings = lint(found, model, release=options.release) if model else ()
+    data = table_to_json(found)
+    if is_collection(path):
+        data = {**data, "format": "collection", **_collection_to_json(load_collection(path))}
+    if model:
+        data["findings"] = [{"severity": item.severity, "tensor": item.tensor, "text": item.text} for item in findings]
+    return data, _table_text(found, findings)
+
+
+def _table_text(found: CalibrationTable, findings: Sequence[Finding]) -> str:
+    head = ", ".join(
+        filter(None, (found.format, f"TensorRT {found.release}" if found.release else "", found.algorithm))
+    )
+    rows = [(name, f"{amax:.6g}", f"{found.scale(name):.6g}") for name, amax in found.amax.items()]
+    told = [f"{item.severity}: {item}" for item in findings]
+    return "\n".join([head, table([("tensor", "amax", "scale"), *rows]), *told])
+
+
+def _ranges(path: str, options: argparse.Namespace) -> CalibrationTable:
+    return thresholds(load_collection(path), options.algorithm) if is_collection(path) else read_table(path)
+
+
+def _convert(options: argparse.Namespace) -> tuple[Any, str]:
+    path, output = _single(options), _output(options)
+    model = read_model(options) if options.model else None
+    found, form = _ranges(path, options), form_of(Path(output), options.to)
+    findings = lint(found, model) if model else ()
+    raise_for(findings, path)
+    written = write_table(found, output, form, model=model, release=options.release)
+    data = {"file": str(written), "format": form, "tensors": len(found.amax)}
+    data["findings"] = [{"severity": item.severity, "tensor": item.tensor, "text": item.text} for item in findings]
+    told = [f"{item.severity}: {item}" for item in findings]
+    return data, "\n".join([f"{form}, {count_of(len(found.amax), 'tensor')}: {written}", *told])
+
+
+def _merge(options: argparse.Namespace) -> tuple[Any, str]:
+    if len(options.files) < 2:
+        raise ConfigError("calibration merge joins collections: name two files or more.")
+    found = load_collection(options.files[0])
+    for path in options.files[1:]:
+        found = merge(found, load_collection(path))
+    written = save_collection(found, _output(options))
+    return {**_collection_to_json(found), "file": str(written)}, f"{count_of(len(found.samples), 'sample')}: {written}"
+
+
+def _single(options: argparse.Namespace) -> str:
+    if len(options.files) != 1:
+        raise ConfigError(f"calibration {options.do} reads one file; {len(options.files)} are named.")
+    return str(options.files[0])
+
+
+def _output(options: argparse.Namespace) -> str:
+    if not options.output:
+        raise ConfigError(f"calibration {options.do} writes a file: name it with -o FILE.")
+    return str(options.output)

@@ -1,0 +1,147 @@
+"""A calibration as Python and for the shell, to copy."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from workbench import snippets
+from workbench.model import Model
+from workbench.preprocessing import Preprocessing
+from workbench.types import Calibration
+
+
+@dataclass(frozen=True)
+class Wish:
+    """data: '' where the program gave arrays. opened: the collection that was read instead of collecting.
+    preprocessing: where it was changed by hand. form, path, release, keep: of the file that was written last."""
+
+    data: str
+    opened: str
+    preprocessing: Preprocessing | None
+    count: int | None
+    until_settled: bool
+    algorithm: str
+    overrides: Mapping[str, str]
+    form: str = ""
+    path: str = ""
+    release: str = ""
+    keep: tuple[str, ...] = ()
+
+    @property
+    def table_path(self) -> str:
+        """Of the table that was written; a collection is none."""
+        return snippets.shown_path(Path(self.path)) if self.form not in ("", "collection") else ""
+
+
+def calibration_code(model: Model, wish: Wish) -> dict[str, str]:
+    """By title: Python, Command line."""
+    return {"Python": "\n".join(_python(model, wish)), "Command line": "\n".join(_shell(model, wish))}
+
+
+def _collection_path(model: Model, wish: Wish) -> str:
+    if wish.opened:
+        return snippets.shown_path(Path(wish.opened))
+    return snippets.shown_path(Path(wish.path)) if wish.form == "collection" else f"{model.name}.calib"
+
+
+def _python(model: Model, wish: Wish) -> list[str]:
+    path = snippets.shown_path(model.path)
+    imports = ["import workbench as wb"]
+    lines = [f"model = wb.load_model({path!r})", *(f"model = wb.edit(model, {change!r})" for change in model.edits)]
+    where = _collection_path(model, wish)
+    if wish.opened:
+        imports.append("from workbench.calibration.collection import load_collection")
+        lines.append(f"collection = load_collection({where!r})")
+    else:
+        imports += [
+            "from workbench.calibration.collect import collect",
+            "from workbench.calibration.collection import save_collection",
+            "from workbench.calibration.samples import open_samples",
+        ]
+        lines += _collecting(wish)
+        imports += ["from workbench.preprocessing import Preprocessing"] if wish.preprocessing else []
+        lines.append(f"save_collection(collection, {where!r})")
+    calibration = f"wb.Calibration({where!r}{_algorithm(wish)})"
+    if wish.table_path or wish.overrides:
+        imports.append("from workbench.calibration.thresholds import thresholds")
+        overrides = f", overrides={dict(wish.overrides)!r}" if wish.overrides else ""
+        lines.append(f"table = thresholds(collection, {wish.algorithm!r}{overrides})")
+        more, written = _writing(model, wish)
+        imports += more
+        lines += written
+        calibration = f"wb.Calibration({wish.table_path or _table_path(model)!r})"
+    return [*sorted(imports, key=lambda line: line.startswith("from")), "", *lines, *_building(model, wish, calibration)]
+
+
+def _collecting(wish: Wish) -> list[str]:
+    source = repr(wish.data) if wish.data else "arrays"
+    first = [] if wish.data else ["arrays = ...  # yours: one array for each input, by its name"]
+    how = f", {_preprocessing(wish.preprocessing)}" if wish.preprocessing else ""
+    settled = "" if wish.until_settled else ", until_settled=False"
+    return [
+        *first,
+        f"samples = open_samples({source}, model{how})",
+        f"collection = collect(model, samples, count={wish.count}{settled})",
+    ]
+
+
+def _preprocessing(how: Preprocessing) -> str:
+    usual = Preprocessing()
+    names = [item.name for item in fields(how) if item.name != "source"]
+    changed = [f"{name}={getattr(how, name)!r}" for name in names if getattr(how, name) != getattr(usual, name)]
+    return f"Preprocessing({', '.join(changed)})"
+
+
+def _writing(model: Model, wish: Wish) -> tuple[list[str], list[str]]:
+    """Imports and lines that write the table."""
+    if wish.keep:
+        return ["from pathlib import Path", "from workbench.qdq import quantize"], [
+            f"quantized = quantize(model, table.amax, Path('.'), keep={list(wish.keep)!r})",
+            f"wb.save_model(quantized, {wish.table_path!r})",
+        ]
+    release = f", release={wish.release!r}" if wish.release else ""
+    path, form = wish.table_path or _table_path(model), wish.form if wish.table_path else "ranges"
+    needs_model = ", model=model" if form == "qdq" else ""
+    return ["from workbench.calibration.writing import write_table"], [
+        f"write_table(table, {path!r}, {form!r}{needs_model}{release})"
+    ]
+
+
+def _table_path(model: Model) -> str:
+    return f"{model.name}.ranges.txt"
+
+
+def _algorithm(wish: Wish) -> str:
+    return f", {wish.algorithm!r}" if wish.algorithm != Calibration.algorithm else ""
+
+
+def _building(model: Model, wish: Wish, calibration: str) -> list[str]:
+    has_open = any(spec.open_axes for spec in model.inputs)
+    profile = ", profiles=(wb.default_profile(model.inputs),)" if has_open else ""
+    if wish.form == "qdq":
+        first = f"model = wb.load_model({wish.table_path!r})  # it brings its ranges along"
+        return [first, f"built = wb.build(model, wb.BuildConfig('int8'{profile}))"]
+    return [
+        f"calibration = {calibration}",
+        f"built = wb.build(model, wb.BuildConfig('int8', calibration=calibration{profile}))",
+    ]
+
+
+def _shell(model: Model, wish: Wish) -> list[str]:
+    path, where = snippets.shown_path(model.path), _collection_path(model, wish)
+    lines = []
+    if not wish.opened and not wish.data:
+        lines.append("# save your arrays with numpy.savez('samples.npz', ...) first")
+    if not wish.opened:
+        samples = ["--samples", str(wish.count)] if wish.count else ["--samples", "all"]
+        lines.append(
+            shlex.join(["workbench", "calibrate", path, "--data", wish.data or "samples.npz", *samples, "-o", where])
+        )
+    if wish.form == "qdq":
+        return [*lines, shlex.join(["workbench", "build", wish.table_path, "--precision", "int8"])]
+    build = ["workbench", "build", path, "--precision", "int8", "--calibration", wish.table_path or where]
+    algorithm = [] if wish.table_path or wish.algorithm == Calibration.algorithm else ["--calibrator", wish.algorithm]
+    return [*lines, shlex.join([*build, *algorithm])]
