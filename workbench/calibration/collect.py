@@ -32,6 +32,7 @@ def collect(
     *,
     count: int | None = 512,
     skip: int = 0,
+    shard: tuple[int, int] = (1, 1),
     budget_bytes: int = BUDGET_BYTES,
     until_settled: bool = True,
     strict: bool = False,
@@ -41,7 +42,8 @@ def collect(
 ) -> Collection:
     """The collection of `count` samples spread over all of them, None for all. skip: of those leave out the first.
 
-    budget_bytes: what the activations of a run may take, two of which are held at once. until_settled: stop when no
+    shard: (2, 4) for the second quarter of them; all four, merged, are the collection of all, which is why a shard
+    never ends early. budget_bytes: what the activations of a run may take, two of which are held at once. until_settled: stop when no
     range has grown for a while. strict: raise for a sample that cannot be read, which is left out else. partial: a
     file that keeps what is done when this is stopped, is taken up from there, and is removed in the end.
     Raises FeedError where nothing can be read or fed, ShapeError and RunError where the model does not run on it, and
@@ -49,7 +51,10 @@ def collect(
     """
     skipped: list[Skipped] = []
     begun = _taken_up(model, samples, partial, listener)
-    indices = choose(len(samples), count, skip=skip)
+    number, shards = shard
+    if not 1 <= number <= shards:
+        raise ConfigError(f"there is no shard {number} of {shards}; they are counted from 1.")
+    indices = choose(len(samples), count, skip=skip)[number - 1 :: shards]
     known = begun.samples if begun else {}
     missing = [index for index in indices if samples.id_of(index) not in known]
     fresh = read_samples(samples, missing, strict=strict, skipped=skipped)
@@ -61,7 +66,7 @@ def collect(
             if finished is None:
                 continue
             run.finish(finished, len(indices) - len(skipped))
-            if until_settled and run.has_settled():
+            if until_settled and shards == 1 and run.has_settled():
                 break
             is_stopped = cancel is not None and cancel.is_set()
             if partial is not None and (is_stopped or time.monotonic() - saved > _SAVED_EVERY_S):

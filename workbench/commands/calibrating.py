@@ -18,7 +18,7 @@ from workbench.calibration.table import CalibrationTable, read_table, table_to_j
 from workbench.calibration.thresholds import thresholds
 from workbench.calibration.writing import form_of, write_table
 from workbench.commands.common import height_and_width, numbers, read_model
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, FeedError
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
 from workbench.terminal import Printer, table
@@ -38,6 +38,7 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
         samples,
         count=options.samples or None,
         skip=options.skip,
+        shard=_shard(options.shard),
         budget_bytes=options.budget,
         until_settled=not options.to_the_end,
         strict=options.strict,
@@ -51,6 +52,13 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
     data = {**_collection_to_json(found), "collection": str(kept), "file": str(output), "format": form or "collection"}
     data |= {"algorithm": options.algorithm, "seconds": seconds}
     return data, _collected_text(found, samples, kept, seconds) + (f"\n{form}: {output}" if form else "")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--shard {text}: write I/N, such as 2/4.")
+    return int(parts[0]), int(parts[1])
 
 
 def _collection_to_json(found: Collection) -> dict[str, Any]:
@@ -78,7 +86,6 @@ def _collected_text(found: Collection, samples: Samples, path: Path, seconds: fl
 
 def read_data(options: argparse.Namespace, model: Model) -> Samples:
     """What --data names, pictures prepared as the options say, else as its own preprocessing does."""
-    samples = open_samples(options.data, model)
     found: dict[str, Any] = {
         "size": height_and_width("--size", options.size) if options.size else None,
         "resize": options.resize,
@@ -90,8 +97,12 @@ def read_data(options: argparse.Namespace, model: Model) -> Samples:
     }
     wished = {name: value for name, value in found.items() if value is not None}
     if not wished:
-        return samples
-    return open_samples(options.data, model, replace(samples.preprocessing or Preprocessing(), source="", **wished))
+        return open_samples(options.data, model)
+    try:
+        usual = open_samples(options.data, model).preprocessing or Preprocessing()
+    except (ConfigError, FeedError):  # what is missing may be among the wishes
+        usual = Preprocessing()
+    return open_samples(options.data, model, replace(usual, source="", **wished))
 
 
 def dataset(options: argparse.Namespace) -> tuple[Any, str]:
@@ -113,7 +124,7 @@ def _show(options: argparse.Namespace) -> tuple[Any, str]:
     findings = lint(found, model, release=options.release) if model else ()
     data = table_to_json(found)
     if is_collection(path):
-        data = {**data, "format": "collection", **_collection_to_json(load_collection(path))}
+        data = {**_collection_to_json(load_collection(path)), **data, "format": "collection"}
     if model:
         data["findings"] = [{"severity": item.severity, "tensor": item.tensor, "text": item.text} for item in findings]
     return data, _table_text(found, findings)

@@ -159,6 +159,7 @@ def calibrate_options(parser: argparse.ArgumentParser) -> None:
     data_options(parser)
     parser.add_argument("--samples", type=count, default=512, help="how many, spread over all (default 512; 0: all)")
     parser.add_argument("--skip", type=count, default=0, metavar="N", help="leave out the first N, to test on them")
+    parser.add_argument("--shard", metavar="I/N", default="1/1", help="only the I-th of N parts; merge them afterwards")
     parser.add_argument(
         "--output", "-o", required=True, metavar="FILE",
         help="FILE.calib keeps everything; .cache (TensorRT), .txt (ranges), .json (ONNX Runtime) or .onnx (Q/DQ) is "

@@ -1,6 +1,7 @@
 """Widgets for JupyterLab: thin views over plain state."""
 
 from workbench.widgets.builder import EngineBuilder
+from workbench.widgets.calibration import CalibrationStudio
 from workbench.widgets.exporter import ExportCard, Exporter
 from workbench.widgets.fusion import FusionView
 from workbench.widgets.graph import GraphView
@@ -10,6 +11,7 @@ from workbench.widgets.shapes import DimensionTable, ShapeExplorer
 from workbench.widgets.subgraphs import SubgraphView
 
 __all__ = [
+    "CalibrationStudio",
     "DimensionTable",
     "EngineBuilder",
     "ExportCard",

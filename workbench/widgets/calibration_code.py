@@ -10,6 +10,7 @@ from pathlib import Path
 from workbench import snippets
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
+from workbench.profiles import default_profile, format_shapes
 from workbench.types import Calibration
 
 
@@ -136,12 +137,12 @@ def _shell(model: Model, wish: Wish) -> list[str]:
     if not wish.opened and not wish.data:
         lines.append("# save your arrays with numpy.savez('samples.npz', ...) first")
     if not wish.opened:
-        samples = ["--samples", str(wish.count)] if wish.count else ["--samples", "all"]
-        lines.append(
-            shlex.join(["workbench", "calibrate", path, "--data", wish.data or "samples.npz", *samples, "-o", where])
-        )
-    if wish.form == "qdq":
-        return [*lines, shlex.join(["workbench", "build", wish.table_path, "--precision", "int8"])]
-    build = ["workbench", "build", path, "--precision", "int8", "--calibration", wish.table_path or where]
-    algorithm = [] if wish.table_path or wish.algorithm == Calibration.algorithm else ["--calibrator", wish.algorithm]
-    return [*lines, shlex.join([*build, *algorithm])]
+        data, count = wish.data or "samples.npz", str(wish.count or "all")
+        lines.append(shlex.join(["workbench", "calibrate", path, "--data", data, "--samples", count, "-o", where]))
+    build = ["workbench", "build", wish.table_path if wish.form == "qdq" else path, "--precision", "int8"]
+    if wish.form != "qdq":
+        build += ["--calibration", wish.table_path or where]
+    if not wish.table_path and wish.algorithm != Calibration.algorithm:
+        build += ["--calibrator", wish.algorithm]
+    shapes = [f"--shapes={text}" for text in format_shapes(default_profile(model.inputs))]
+    return [*lines, shlex.join([*build, *shapes])]

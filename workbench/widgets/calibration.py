@@ -1,0 +1,105 @@
+"""CalibrationStudio: collect once, look at every tensor, choose ranges, keep the accuracy, write any form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from workbench.calibration.collection import Collection
+from workbench.model import Model
+from workbench.store import EngineStore
+from workbench.types import Calibration
+from workbench.widgets import render, render_calibration
+from workbench.widgets.browser import Manners
+from workbench.widgets.calibration_form import Collecting, DataPicker, PreprocessingFields
+from workbench.widgets.calibration_results import Checks, Writing
+from workbench.widgets.calibration_state import FORM, CalibrationState
+from workbench.widgets.calibration_tensors import TensorDetail, TensorList
+from workbench.widgets.data_state import Data
+from workbench.widgets.form import ModelPicker, sample_models
+from workbench.widgets.parts import CodeFold
+
+_TENSORS = "Every tensor with the range that int8 keeps of it. What is beyond is clipped; what is within is rounded."
+_COSTS = "Which layers hurt, the fewest to leave in float, and accuracy before and after. Each in int8 on this processor."
+_FILES = "Any form for any release, checked against the model."
+
+
+class CalibrationStudio(widgets.VBox):
+    """From a model and its data to ranges for int8; `state` holds everything and can be used without the view.
+
+    model: a Model, a path, or nothing to start with the first model of data/. data: a folder of pictures, arrays (also
+    in memory), a data set, or a collection (`*.calib`) made before. store: where a stopped collection waits to go on.
+    `collection` is what was collected, `calibration` what was written last, for BuildConfig.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path | None = None,
+        data: Data | None = None,
+        *,
+        store: EngineStore | None = None,
+    ) -> None:
+        self.state = CalibrationState(store)
+        if isinstance(model, Model):
+            self.state.take(model)
+        elif model is not None or sample_models():
+            self.state.load(model if model is not None else sample_models()[0])
+        if data is not None:
+            self.state.open_data(data)
+        how, collecting = PreprocessingFields(self.state), Collecting(self.state)
+        form = widgets.VBox(
+            [ModelPicker(self.state).box, DataPicker(self.state).box, how.box, how.seen, collecting.box]
+        )
+        form.add_class("wb-form")
+        self._result = widgets.HTML()
+        ranges = [TensorList(self.state.ranges).box, TensorDetail(self.state.ranges).box]
+        self._sections = [
+            _section("Tensors", _TENSORS, *ranges),
+            _section("What int8 costs", _COSTS, Checks(self.state).box),
+            _section("Write", _FILES, Writing(self.state).box),
+        ]
+        code = CodeFold(self.state, ("Python", "Command line"), FORM)
+        for watched, traits in (
+            (self.state.ranges, ["algorithm", "overrides"]),
+            (self.state.writer, ["written"]),
+        ):
+            watched.observe(lambda change: code.show(), traits)
+        parts = [form, collecting.actions, collecting.progress, self._result, *self._sections, code.fold, Manners()]
+        super().__init__([widgets.HTML(render_calibration.STYLE), *parts])
+        self.add_class("wb")
+        self.state.observe(lambda change: self._show(), ["collection", "error", "status"])
+        self.state.ranges.observe(lambda change: self._show(), ["algorithm", "overrides"])
+        self._show()
+
+    @property
+    def model(self) -> Model | None:
+        return self.state.model
+
+    @property
+    def collection(self) -> Collection | None:
+        return self.state.collection
+
+    @property
+    def calibration(self) -> Calibration:
+        """What was written last. Raises ConfigError where nothing was, or other ranges are chosen by now."""
+        return self.state.calibration
+
+    def _show(self) -> None:
+        state = self.state
+        for item in self._sections:
+            item.layout.display = "" if state.collection is not None else "none"
+        if state.collection is not None:
+            ranges = state.ranges
+            card = render_calibration.collection_card(state.collection, ranges.algorithm, len(ranges.overrides))
+            self._result.value = card
+        elif state.error is not None:
+            self._result.value = render.error_card(state.error)
+        else:
+            self._result.value = "" if state.busy else render_calibration.quiet(render_calibration.EMPTY)
+
+
+def _section(title: str, about: str, *parts: widgets.Widget) -> widgets.VBox:
+    box = widgets.VBox([widgets.HTML(render_calibration.section(title, about)), *parts])
+    box.add_class("wb-section")
+    return box
