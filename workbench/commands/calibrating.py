@@ -102,6 +102,8 @@ def read_data(options: argparse.Namespace, model: Model) -> Samples:
         usual = open_samples(options.data, model).preprocessing or Preprocessing()
     except (ConfigError, FeedError):  # what is missing may be among the wishes
         usual = Preprocessing()
+    if options.size and usual.size is None:  # what was found is for pictures of any size
+        usual = replace(usual, multiple_of=1, resize="stretch")
     return open_samples(options.data, model, replace(usual, source="", **wished))
 
 
