@@ -98,3 +98,15 @@ def pictures() -> np.ndarray:
 @pytest.fixture(scope="session")
 def labels() -> np.ndarray:
     return _idx("t10k-labels-idx1-ubyte.gz", 8)
+
+
+@pytest.fixture(scope="session")
+def samples(pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("samples") / "fashion.npz"
+    np.savez(path, image=pictures[-512:])
+    return path
+
+
+@pytest.fixture(scope="session")
+def calibrated(built: Builder, fashion_cnn: Model, samples: Path) -> Built:
+    return built(fashion_cnn, FASHION, precision="int8", calibration=wb.Calibration(str(samples)))

@@ -9,6 +9,7 @@ import onnxruntime
 from models import parse
 
 from workbench.building import Built
+from workbench.engine import Engine, open_engine
 from workbench.model import Model, load_model
 
 DATA = Path(__file__).parents[2] / "data"
@@ -33,3 +34,10 @@ def on_cpu(model: Model, feeds: dict) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(str(model.path), providers=["CPUExecutionProvider"])
     names = [item.name for item in session.get_outputs()]
     return dict(zip(names, session.run(None, feeds), strict=True))
+
+
+def top1(engine: Engine, pictures: np.ndarray, labels: np.ndarray) -> float:
+    """The share of right answers over all pictures, in per cent."""
+    with open_engine(engine) as session:
+        chunks = [session.run({"image": pictures[at : at + 64]})["logits"] for at in range(0, len(pictures), 64)]
+    return float(np.mean(np.concatenate(chunks).argmax(1) == labels) * 100)

@@ -7,28 +7,26 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers_gpu import FASHION, Builder, on_cpu, relative, saved
+from helpers_gpu import FASHION, Builder, on_cpu, relative, saved, top1
 from models import FOREIGN, MATMUL, OCR_DET
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 import workbench as wb
 from workbench import backends
 from workbench.building import Built, build, check_support
+from workbench.calibration.collect import collect
+from workbench.calibration.collection import save_collection
+from workbench.calibration.samples import open_samples
+from workbench.calibration.thresholds import thresholds
 from workbench.engine import open_engine, read_layers, read_log
 from workbench.errors import BackendError, BuildError, ConfigError
 from workbench.export.network import build_network
 from workbench.layers import covered_nodes
 from workbench.model import Model, load_model
+from workbench.qdq import quantize
 from workbench.types import LogLine, Progress
 
 pytestmark = pytest.mark.gpu
-
-
-def top1(engine: wb.Engine, pictures: np.ndarray, labels: np.ndarray) -> float:
-    """The share of right answers over all pictures, in per cent."""
-    with open_engine(engine) as session:
-        chunks = [session.run({"image": pictures[at : at + 64]})["logits"] for at in range(0, len(pictures), 64)]
-    return float(np.mean(np.concatenate(chunks).argmax(1) == labels) * 100)
 
 
 def test_tensorrt_is_the_default_where_there_is_a_gpu() -> None:
@@ -49,18 +47,6 @@ def test_precisions_keep_the_accuracy(
 
 
 # ---- int8
-
-
-@pytest.fixture(scope="session")
-def samples(pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "fashion.npz"
-    np.savez(path, image=pictures[-512:])
-    return path
-
-
-@pytest.fixture(scope="session")
-def calibrated(built: Builder, fashion_cnn: Model, samples: Path) -> Built:
-    return built(fashion_cnn, FASHION, precision="int8", calibration=wb.Calibration(str(samples)))
 
 
 def test_int8_with_tensorrts_calibrator(calibrated: Built, pictures, labels) -> None:
@@ -88,6 +74,28 @@ def test_the_other_calibrators(
     calibration = wb.Calibration(str(samples), algorithm)
     engine = built(fashion_cnn, FASHION, precision="int8", calibration=calibration).engine
     assert top1(engine, pictures[:9000], labels[:9000]) > 90.0
+
+
+@pytest.mark.parametrize("algorithm", ["entropy", "mse"])
+def test_int8_from_a_collection_asks_for_no_batch(
+    built: Builder, fashion_cnn: Model, samples: Path, pictures, labels, tmp_path: Path, algorithm: str
+) -> None:
+    collection = collect(fashion_cnn, open_samples(samples, fashion_cnn))
+    calibration = wb.Calibration(str(save_collection(collection, tmp_path / "fashion.calib")), algorithm)
+    engine = built(fashion_cnn, FASHION, precision="int8", calibration=calibration).engine
+    assert top1(engine, pictures[:9000], labels[:9000]) > 92.0
+    assert "int8" in {layer.precision for layer in read_layers(engine)}
+    assert (engine.folder / "calibration.cache").read_text().startswith("TRT-8600-EntropyCalibration2\nimage: ")
+
+
+def test_the_quantized_model_of_a_collection_is_built(
+    built: Builder, fashion_cnn: Model, samples: Path, pictures, labels, tmp_path: Path
+) -> None:
+    collection = collect(fashion_cnn, open_samples(samples, fashion_cnn))
+    model = quantize(fashion_cnn, thresholds(collection).amax, tmp_path)
+    engine = built(model, FASHION, precision="int8").engine
+    assert top1(engine, pictures[:9000], labels[:9000]) > 92.0
+    assert {"int8"} == {layer.precision for layer in read_layers(engine) if any("Conv" in node for node in layer.nodes)}
 
 
 def test_a_model_with_ranges_of_its_own_needs_no_calibration(built: Builder, pictures, labels, tmp_path: Path) -> None:

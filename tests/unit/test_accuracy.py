@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.accuracy import Difference, compare_outputs
+from workbench.accuracy import Difference, Interval, compare_outputs, percentage, percentage_lost
 from workbench.errors import FeedError
 
 
@@ -59,3 +59,33 @@ def test_outputs_are_matched_by_name_and_shape() -> None:
         compare_outputs({"a": one}, {"b": one})
     with pytest.raises(FeedError, match=r"output a has the shapes \(2,\) and \(1, 2\)"):
         compare_outputs({"a": one}, {"a": one[None]})
+
+
+def rounded(interval: Interval) -> tuple[float, float, float]:
+    return round(interval.value, 2), round(interval.low, 2), round(interval.high, 2)
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    """The examples of R. G. Newcombe, 1998, Statistics in Medicine 17, 857-872, table I, method 3."""
+    assert rounded(percentage(81, 263)) == (30.80, 25.53, 36.62)
+    assert rounded(percentage(15, 148)) == (10.14, 6.24, 16.05)
+    assert rounded(percentage(0, 20)) == (0.0, 0.0, 16.11)
+    assert rounded(percentage(1, 29)) == (3.45, 0.61, 17.18)
+
+
+def test_the_interval_of_a_loss_is_newcombes_for_pairs() -> None:
+    """The examples of R. G. Newcombe, 1998, Statistics in Medicine 17, 2635-2650, table III, method 10."""
+    assert rounded(percentage_lost(12, 2, 36, 50)) == (20.0, 5.69, 34.04)
+    assert rounded(percentage_lost(0, 0, 54, 54)) == (0.0, -6.64, 6.64)
+
+
+def test_the_interval_of_a_loss_covers_the_true_one_about_95_times_in_100() -> None:
+    """800 pictures, of which 96 % are right both times, 2 % only before and 1 % only after."""
+    drawn = np.random.default_rng(3).multinomial(800, [0.02, 0.01, 0.96, 0.01], 1000)
+    intervals = [percentage_lost(int(lost), int(gained), int(both), 800) for lost, gained, both, _ in drawn]
+    assert 930 <= sum(item.low <= 1.0 <= item.high for item in intervals) <= 985
+
+
+def test_a_gain_is_a_negative_loss() -> None:
+    lost, gained = percentage_lost(12, 2, 36, 50), percentage_lost(2, 12, 36, 50)
+    assert rounded(gained) == (-rounded(lost)[0], -rounded(lost)[2], -rounded(lost)[1])

@@ -14,17 +14,19 @@ from models import MATMUL, parse, save
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from workbench import BuildConfig, Calibration, Model, build, edit, load_model, open_engine
-from workbench.backends import load
+from workbench.backends import calibrators, load
 from workbench.building import Built
 from workbench.calibration.collect import collect
 from workbench.calibration.collection import save_collection
 from workbench.calibration.samples import open_samples
+from workbench.calibration.source import read_ranges
+from workbench.calibration.table import read_table
 from workbench.calibration.thresholds import thresholds
 from workbench.calibration.writing import write_table
 from workbench.engine import read_layers
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.qdq import quantizable
-from workbench.types import BuilderOptions, LogLine, Progress
+from workbench.types import BuilderOptions, LogLine, Progress, ignore
 
 IMAGES = np.random.default_rng(0).random((24, 1, 28, 28), dtype=np.float32)
 HEAD, STEM = "/classifier/Gemm", "/stem/conv/Conv"
@@ -90,6 +92,26 @@ def test_the_engine_keeps_its_table_and_is_built_again_by_it(fashion_cnn: Model,
     again = build(fashion_cnn, kept, "onnxruntime")
     assert again.engine.key != built.engine.key, "TensorRT's form of a table does not tell of percentiles"
     np.testing.assert_allclose(logits(again), logits(built), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("form", "algorithm"), [("collection", "mse"), ("ranges", "entropy"), ("samples", "mse")])
+def test_up_to_release_10_tensorrt_gets_a_table_of_its_own_form(
+    fashion_cnn: Model, files: dict[str, Path], tmp_path: Path, form: str, algorithm: str
+) -> None:
+    wish = int8(files[form], algorithm)
+    config = calibrators.with_table(fashion_cnn, wish, tmp_path, ignore)
+    assert config.calibration == Calibration(str(tmp_path / "calibration.cache"), algorithm)
+    table = read_table(tmp_path / "calibration.cache")
+    assert table.format == "trt-cache" and table.amax.keys() >= {"image", "logits"}
+    expected = read_ranges(files["collection"], fashion_cnn, algorithm).amax
+    assert table.amax["image"] == pytest.approx(expected["image"], rel=1e-5)
+
+
+def test_up_to_release_10_samples_go_to_tensorrts_own_calibrator(
+    fashion_cnn: Model, files: dict[str, Path], tmp_path: Path
+) -> None:
+    wish = int8(files["samples"], "legacy")
+    assert calibrators.with_table(fashion_cnn, wish, tmp_path, ignore) is wish
 
 
 # ---- what makes engines differ

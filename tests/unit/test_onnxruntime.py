@@ -20,6 +20,7 @@ from workbench.backends import onnxruntime as backend
 from workbench.errors import BackendError, BuildError, ConfigError, FeedError
 from workbench.layers import LayerInfo, covered_nodes
 from workbench.machine import this_machine
+from workbench.types import BuilderOptions
 
 Open = Callable[..., tuple[Session, tuple[LayerInfo, ...]]]
 
@@ -154,6 +155,17 @@ def test_options_it_cannot_fulfil_are_refused_before_building(
 ) -> None:
     with pytest.raises(ConfigError, match=says):
         backend.resolve(fashion_cnn, config)
+
+
+def test_nodes_are_kept_out_of_fp16(fashion_cnn: Model, opened: Open) -> None:
+    kept = {node.name: "fp32" for node in fashion_cnn.nodes}
+    feeds = {"image": pictures(2, 1, 28, 28)}
+    results = []
+    for layers in ({}, kept):
+        session, _ = opened(fashion_cnn, precision="fp16", builder=BuilderOptions(layer_precisions=layers))
+        results.append(session.run(feeds)["logits"])
+    plain = opened(fashion_cnn)[0].run(feeds)["logits"]
+    assert np.abs(results[1] - plain).max() < 1e-5 < np.abs(results[0] - plain).max()
 
 
 def test_engines_depend_on_the_release_and_the_processor() -> None:

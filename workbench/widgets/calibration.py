@@ -21,7 +21,7 @@ from workbench.widgets.form import ModelPicker, sample_models
 from workbench.widgets.parts import CodeFold
 
 _TENSORS = "Every tensor with the range that int8 keeps of it. What is beyond is clipped; what is within is rounded."
-_COSTS = "Which layers hurt, the fewest to leave in float, and accuracy before and after. Each in int8 on this processor."
+_COSTS = "Which layers hurt, the fewest to leave in float, and accuracy before and after; all on this processor."
 _FILES = "Any form for any release, checked against the model."
 
 
@@ -47,10 +47,10 @@ class CalibrationStudio(widgets.VBox):
             self.state.load(model if model is not None else sample_models()[0])
         if data is not None:
             self.state.open_data(data)
+        model_picker, data_picker = ModelPicker(self.state), DataPicker(self.state)
         how, collecting = PreprocessingFields(self.state), Collecting(self.state)
-        form = widgets.VBox(
-            [ModelPicker(self.state).box, DataPicker(self.state).box, how.box, how.seen, collecting.box]
-        )
+        self._form = (model_picker.known, model_picker.path, model_picker.upload, data_picker.path, *how.controls)
+        form = widgets.VBox([model_picker.box, data_picker.box, how.box, how.seen, collecting.box])
         form.add_class("wb-form")
         self._result = widgets.HTML()
         ranges = [TensorList(self.state.ranges).box, TensorDetail(self.state.ranges).box]
@@ -60,16 +60,13 @@ class CalibrationStudio(widgets.VBox):
             _section("Write", _FILES, Writing(self.state).box),
         ]
         code = CodeFold(self.state, ("Python", "Command line"), FORM)
-        for watched, traits in (
-            (self.state.ranges, ["algorithm", "overrides"]),
-            (self.state.writer, ["written"]),
-        ):
-            watched.observe(lambda change: code.show(), traits)
         parts = [form, collecting.actions, collecting.progress, self._result, *self._sections, code.fold, Manners()]
         super().__init__([widgets.HTML(render_calibration.STYLE), *parts])
         self.add_class("wb")
         self.state.observe(lambda change: self._show(), ["collection", "error", "status"])
         self.state.ranges.observe(lambda change: self._show(), ["algorithm", "overrides"])
+        for watched in (self.state, self.state.checks, self.state.writer):
+            watched.observe(lambda change: self._lock(), "status")
         self._show()
 
     @property
@@ -84,6 +81,11 @@ class CalibrationStudio(widgets.VBox):
     def calibration(self) -> Calibration:
         """What was written last. Raises ConfigError where nothing was, or other ranges are chosen by now."""
         return self.state.calibration
+
+    def _lock(self) -> None:
+        """What runs belongs to the model and the data that are there."""
+        for control in self._form:
+            control.disabled = self.state.is_locked
 
     def _show(self) -> None:
         state = self.state

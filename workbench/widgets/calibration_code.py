@@ -74,7 +74,8 @@ def _python(model: Model, wish: Wish) -> list[str]:
         imports += more
         lines += written
         calibration = f"wb.Calibration({wish.table_path or _table_path(model)!r})"
-    return [*sorted(imports, key=lambda line: line.startswith("from")), "", *lines, *_building(model, wish, calibration)]
+    imports.sort(key=lambda line: line.startswith("from"))
+    return [*imports, "", *lines, *_building(model, wish, calibration)]
 
 
 def _collecting(wish: Wish) -> list[str]:

@@ -30,7 +30,7 @@ class DataPicker:
         self.note = widgets.HTML()
         self.box = row("Data", self.path, self.note)
         self.path.observe(lambda change: self._chosen(change["new"].strip()), "value")
-        state.observe(lambda change: self._show(), ["data", "data_error", "samples", "status", "opened"])
+        state.observe(lambda change: self._show(), ["data", "data_error", "samples", "opened"])
         self._show()
 
     def _chosen(self, path: str) -> None:
@@ -39,7 +39,7 @@ class DataPicker:
 
     def _show(self) -> None:
         state = self.state
-        self.path.disabled, self.path.value = state.busy, state.data
+        self.path.value = state.data
         if state.data_error:
             self.note.value = render.mistake(state.data_error)
         elif state.opened:
@@ -58,6 +58,7 @@ class PreprocessingFields:
         self.state = state
         self.fields = {name: _field(name) for name in FIELDS}
         self.undo = button("As found", state.as_found)
+        self.controls = (*self.fields.values(), self.undo)
         self.wrong = widgets.HTML()
         grid = widgets.Box([_named(name, field) for name, field in self.fields.items()])
         grid.add_class("wb-fields")
@@ -66,7 +67,7 @@ class PreprocessingFields:
         self.seen = row("As the network sees them", self.pictures)
         for name, field in self.fields.items():
             field.observe(lambda change, name=name: self._edited(name, change["new"]), "value")
-        state.observe(lambda change: self._show(), ["fields", "field_error", "shown", "status"])
+        state.observe(lambda change: self._show(), ["fields", "field_error", "shown"])
         self._show()
 
     def _edited(self, name: str, text: str) -> None:
@@ -77,7 +78,6 @@ class PreprocessingFields:
         self.box.layout.display = "" if state.fields else "none"
         self.seen.layout.display = "" if state.shown else "none"
         for name, field in self.fields.items():
-            field.disabled = state.busy
             if state.fields:
                 field.value = state.fields[name]
         self.wrong.value = render.mistake(state.field_error)
@@ -117,6 +117,8 @@ class Collecting:
         link((state, "count"), (self.count, "value"))
         link((state, "until_settled"), (self.settled, "value"))
         state.observe(lambda change: self._show())
+        for other in (state.checks, state.writer):
+            other.observe(lambda change: self._show(), "status")
         self._show()
 
     def _show(self) -> None:

@@ -11,8 +11,8 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import METRICS
 from workbench.model import load_model
 from workbench.widgets import render, render_calibration
-from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.browser import CopyButton
+from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.calibration_state import CalibrationState
 from workbench.widgets.check_state import CHECKING, JUDGING, MEASURING, PLANNING
 from workbench.widgets.parts import Choice, Option, button, row
@@ -43,7 +43,7 @@ class Checks:
         form = [
             row("Test samples", self.data, widgets.HTML(render_calibration.quiet(half))),
             row("Layers", self._number("layer_count"), _said("samples that each layer is measured on")),
-            row("Plan", self._number("plan_count"), _said("samples · lose at most"), self._number("max_drop"), self.metric),
+            row("Plan", *self._plan_controls()),
             row("Accuracy", self._number("accuracy_count"), _said("samples; empty for all")),
         ]
         actions = widgets.HBox([self.measure, self.search, self.judge, self.cancel, self.verdict])
@@ -58,6 +58,9 @@ class Checks:
         self.state.observe(lambda change: self._show(), ["layers", "plan", "accuracy", "error"])
         self._show_actions()
         self._show()
+
+    def _plan_controls(self) -> list[Any]:
+        return [self._number("plan_count"), _said("samples; lose at most"), self._number("max_drop"), self.metric]
 
     def _number(self, trait: str) -> widgets.Text:
         field = widgets.Text(layout=widgets.Layout(width="76px"), tooltip=trait.replace("_", " "))
@@ -96,7 +99,7 @@ class Writing:
         self.form = Choice([Option(name, name) for name in FORMS], self.state.form)
         self.note = widgets.HTML()
         self.release = widgets.Text(layout=widgets.Layout(width="96px"), tooltip="TensorRT's release")
-        self.release_box = row("Release", self.release, _said("of TensorRT, as 8.6.1 or 8601; another one may refuse it"))
+        self.release_box = row("Release", self.release, _said("TensorRT's, as 8.6.1; another may refuse it"))
         self.with_plan = widgets.Checkbox(description="leave the plan's layers in float", indent=False)
         self.path = widgets.Text(layout=widgets.Layout(width="460px"), tooltip="path to write to")
         self.there = widgets.HTML()
@@ -129,7 +132,7 @@ class Writing:
         self.with_plan.layout.display = "" if state.form == "qdq" and has_plan else "none"
         self.path.placeholder = state.proposed
         self.write.disabled = bool(problem)
-        self.verdict.value = render_calibration.quiet(problem) if state.ranges.collection is None else render.mistake(problem)
+        self.verdict.value = render.mistake(problem)
         replaced = f"{state.target.name} is there already; it will be replaced."
         self.there.value = render_calibration.quiet(replaced if not problem and state.target.exists() else "")
         card = render_calibration.written_card(state.written) if state.written else ""
@@ -168,4 +171,3 @@ def _said(text: str) -> widgets.Label:
     label = widgets.Label(text)
     label.add_class("wb-quiet")
     return label
-

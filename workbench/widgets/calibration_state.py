@@ -7,7 +7,7 @@ import json
 import threading
 from pathlib import Path
 
-from traitlets import Bool, Instance, Unicode, observe
+from traitlets import Bool, Instance, Int, Unicode, observe
 
 from workbench.calibration.collect import COLLECTING as PHASE
 from workbench.calibration.collect import collect
@@ -28,7 +28,8 @@ from workbench.widgets.work_state import WorkState
 from workbench.widgets.write_state import WriteState
 
 COLLECTING = "collecting"
-FORM = ("model", "samples", "count", "until_settled", "collection")
+FORM = ("model", "samples", "count", "until_settled", "collection", "revision")
+"""The traits that `code` follows."""
 
 
 class CalibrationState(WorkState, DataState):
@@ -38,6 +39,7 @@ class CalibrationState(WorkState, DataState):
     until_settled = Bool(True, help="stop when no range grows any more")
     collection = Instance(Collection, allow_none=True)
     opened = Unicode(help="the file that the collection was read from")
+    revision = Int(help="counts up when other ranges are chosen or a file is written")
 
     def __init__(self, store: EngineStore | None = None) -> None:
         self.ranges = RangeState()
@@ -45,10 +47,17 @@ class CalibrationState(WorkState, DataState):
         super().__init__(store)
         self.checks = CheckState(self.ranges, self)
         self.writer = WriteState(self.ranges, self.checks)
+        self.ranges.observe(self._count_up, ["algorithm", "overrides"])
+        self.writer.observe(self._count_up, "written")
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether something runs that belongs to the model and its data."""
+        return self.busy or self.checks.busy or self.writer.busy
 
     def about_to_change(self) -> None:
-        """Raises ConfigError while something runs that belongs to the model and its data."""
-        if self.busy or self.checks.busy or self.writer.busy:
+        """Raises ConfigError while something runs."""
+        if self.is_locked:
             raise ConfigError("something runs already: wait for it or cancel it first.")
 
     # ---- collecting
@@ -59,6 +68,8 @@ class CalibrationState(WorkState, DataState):
             return self.model_error or "Choose a model first."
         if self.samples is None:
             return self.field_error or self.data_error or "Name data first."
+        if self.checks.busy or self.writer.busy:
+            return "Wait for what runs below, or cancel it."
         try:
             self.wanted()
         except ConfigError as error:
@@ -77,11 +88,11 @@ class CalibrationState(WorkState, DataState):
         model, samples, count, until_settled = self.model, self.samples, self.wanted(), self.until_settled
         if model is None or samples is None:
             return
-        partial = self._partial(model, samples)
         self._forget_work()
         self._first = None
 
         def work(cancel: threading.Event) -> None:
+            partial = self._partial(model, samples)
             partial.parent.mkdir(parents=True, exist_ok=True)
             collected = collect(
                 model, samples, count=count, until_settled=until_settled, partial=partial,
@@ -123,8 +134,10 @@ class CalibrationState(WorkState, DataState):
         """Take other data, or a collection made before. Raises as `about_to_change`."""
         if isinstance(source, str | Path) and _is_collection(source):
             self.open_collection(source)
-        else:
-            super().open_data(source)
+            return
+        if self.opened:
+            self._take_collection(None)
+        super().open_data(source)
 
     def open_collection(self, path: str | Path) -> None:
         """Look at a collection of this model; a file that is none of it leaves its reason in `data_error`."""
@@ -155,9 +168,14 @@ class CalibrationState(WorkState, DataState):
         self.checks.forget()
         self.writer.forget()
 
+    def _count_up(self, change: object) -> None:
+        self.revision += 1
+
     @observe("model", "samples")
     def _other_data(self, change: object) -> None:
         """What is shown belongs to the model and the data that were there."""
+        if self.opened:
+            self.data = ""
         if self.collection is not None and not self.busy:
             self._take_collection(None)
         if not self.busy:

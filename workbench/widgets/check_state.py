@@ -91,6 +91,8 @@ class CheckState(WorkState):
         """Why nothing can be measured, as a sentence; empty when it can."""
         if self.ranges.collection is None:
             return "Collect first, or open a collection."
+        if self.form.busy:
+            return "Wait for the collection, or cancel it."
         if not self.data.strip() and self.form.samples is None:
             return "Name samples to measure with."
         try:

@@ -40,11 +40,10 @@ class DataState(ShapeState):
         """Take other data; what cannot be read leaves its reason in `data_error`. Raises as `about_to_change`."""
         self.about_to_change()
         if isinstance(source, str | Path):
-            self._source = str(source).strip()
-            self.data = str(source).strip()
-        else:  # what can be gone through only once is kept
-            is_sized = hasattr(source, "__len__") and hasattr(source, "__getitem__")
-            self._source, self.data = source if is_sized else list(source), ""
+            source = str(source).strip()
+        elif not isinstance(source, Mapping) and not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+            source = list(source)  # it is opened again when the model changes
+        self._source, self.data = source, source if isinstance(source, str) else ""
         self._open(None)
 
     def edit_field(self, name: str, text: str) -> None:

@@ -197,8 +197,8 @@ def written_card(written: Written) -> str:
     ]
     if len(written.findings) > _MOST_FINDINGS:
         items.append(f"<li>and {len(written.findings) - _MOST_FINDINGS} more</li>")
-    checked = "" if written.form == COLLECTION_FORM else "<p class='wb-good'>Checked against the model: nothing found.</p>"
-    found = f"<ul class='wb-findings'>{''.join(items)}</ul>" if items else checked
+    fine = "" if written.form == COLLECTION_FORM else "<p class='wb-good'>Checked against the model: nothing found.</p>"
+    found = f"<ul class='wb-findings'>{''.join(items)}</ul>" if items else fine
     kept = f"<p>{count_of(len(written.keep), 'layer')} of the plan stay in float.</p>" if written.keep else ""
     return (
         f"<div class='wb-card' data-written='{written.form}'><h4>{what}<em>written</em></h4>"

@@ -53,8 +53,9 @@ class TensorRanges:
             amax = threshold(histogram, algorithm)
             clipped = clipped_share(histogram, amax) if amax < histogram.amax else 0.0
             chosen = Threshold(algorithm, amax, clipped, quantization_error(histogram, amax))
-            ends = histogram.minimum, histogram.maximum, histogram.not_finite
-            self._known[key] = TensorRow(tensor, *self._makers[tensor], *ends, chosen)
+            self._known[key] = TensorRow(
+                tensor, *self._makers[tensor], histogram.minimum, histogram.maximum, histogram.not_finite, chosen
+            )
         return self._known[key]
 
     def thresholds(self, tensor: str) -> tuple[Threshold, ...]:

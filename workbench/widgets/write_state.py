@@ -144,14 +144,10 @@ class WriteState(WorkState):
         self.path = ""
 
 
-def _write(
-    table: CalibrationTable, path: Path, form: str, model: Model, release: str, keep: tuple[str, ...]
-) -> None:
+def _write(table: CalibrationTable, path: Path, form: str, model: Model, release: str, keep: tuple[str, ...]) -> None:
     if not keep:
         write_table(table, path, form, model=model, release=release)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         save_model(qdq.quantize(model, table.amax, Path(folder), keep=keep), path)
-
-
