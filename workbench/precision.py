@@ -99,6 +99,7 @@ def convert(
         )
     except (ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ModelError(f"{model.name}: cannot be converted to {precision}: {error}") from error
+    _drop_repeated_casts(proto.graph)
     _sort_nodes(proto.graph)
     if precision == "bf16":
         _to_bfloat16(proto.graph, weights)
@@ -176,6 +177,18 @@ def _spell_out_constants(graph: GraphProto) -> None:
                 attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
     for inner in _bodies(graph):
         _spell_out_constants(inner)
+
+
+def _drop_repeated_casts(graph: GraphProto) -> None:
+    """The converter writes the same cast once for every kept node that reads it."""
+    made: set[str] = set()
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Cast" or node.output[0] not in made:
+            nodes.append(node)
+        made.update(node.output)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _sort_nodes(graph: GraphProto) -> None:

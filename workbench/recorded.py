@@ -15,7 +15,8 @@ nothing was recorded:
       {"model": "resnet18", "precision": "fp16", "batch": 1, "shapes": {"x": [1, 3, 224, 224]}, "peer": "workbench",
        "clock": "CUDA events around the replay of a graph", "median_ms": 0.163, "p99_ms": 0.165, "mean_ms": 0.163,
        "iterations": 1000, "build_s": 34.6, "plan_bytes": 23113124, "relative": 0.0006,
-       "inspector": "resnet18_fp16.inspector.json", "profile": "resnet18_fp16.profile.json", "table": null}
+       "inspector": "resnet18_fp16.inspector.json", "profile": "resnet18_fp16.profile.json", "table": null,
+       "ranges": null, "top1": null}
      ]
     }
 
@@ -24,6 +25,7 @@ models: `about` is a sentence, `sha256` of the ONNX file, `nodes` the file that 
 reads. runs: one for each model, precision, batch, peer and clock. peer: 'workbench', 'polygraphy', 'torch eager', ...
 clock: what was measured, in words. relative: norm of the difference to ONNX Runtime's outputs over their norm.
 inspector: the engine's layers. profile: their times, as trtexec --exportProfile writes them. table: of calibration.
+ranges: of int8, where they are from, in words. top1: per cent of right answers.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from workbench.types import Shape
 RUNS = "runs.json"
 _FILES = ("inspector", "profile", "table")
 _NUMBERS = ("median_ms", "p99_ms", "mean_ms")
-_MAYBE_NUMBERS = ("build_s", "plan_bytes", "relative")
+_MAYBE_NUMBERS = ("build_s", "plan_bytes", "relative", "top1")
 _WORDS = ("model", "precision", "peer", "clock")
 _COUNTS = ("batch", "iterations")
 
@@ -77,6 +79,8 @@ class RecordedRun:
     inspector: Path | None
     profile: Path | None
     table: Path | None
+    ranges: str | None
+    top1: float | None
 
     @property
     def inputs(self) -> str:
@@ -206,7 +210,7 @@ def _fits(name: str, value: Any) -> bool:
         return isinstance(value, str)
     if name in _COUNTS:
         return isinstance(value, int)
-    if name in _FILES:
+    if name in (*_FILES, "ranges"):
         return value is None or isinstance(value, str)
     if name == "shapes":
         return isinstance(value, dict)
@@ -225,7 +229,7 @@ def _file(folder: Path, name: str | None) -> Path | None:
 def _rows(runs: Sequence[RecordedRun]) -> list[tuple[str, ...]]:
     """A head and a row for every run; columns of which nothing was recorded are left out."""
     heads = ("model", "precision", "input", "run by", "median ms", "p99 ms", "runs")
-    more = ("build s", "plan MB", "error to ONNX Runtime", "clock")
+    more = ("build s", "plan MB", "error to ONNX Runtime", "ranges from", "top-1 %", "clock")
     rows = [(*heads, *more), *map(_row, runs)]
     kept = [index for index in range(len(rows[0])) if index < len(heads) or any(row[index] for row in rows[1:])]
     return [tuple(row[index] for index in kept) for row in rows]
@@ -236,4 +240,6 @@ def _row(run: RecordedRun) -> tuple[str, ...]:
     build = "" if run.build_s is None else f"{run.build_s:,.1f}"
     plan = "" if run.plan_bytes is None else f"{run.plan_bytes / 1e6:,.1f}"
     relative = "" if run.relative is None else f"{run.relative:.2g}"
-    return (run.model, run.precision, run.inputs, run.peer, *times, build, plan, relative, run.clock)
+    top1 = "" if run.top1 is None else f"{run.top1:.2f}"
+    heads = (run.model, run.precision, run.inputs, run.peer)
+    return (*heads, *times, build, plan, relative, run.ranges or "", top1, run.clock)

@@ -76,6 +76,8 @@ def _run(result: Result, run: dict[str, Any]) -> dict[str, Any]:
         **{name: engine.get(name) for name in files},
         "shapes": {name: list(shape) for name, shape in cell.shapes.items()},
         "peer": TITLES.get(run["peer"], run["peer"]),
+        "ranges": None,
+        "top1": None,
     }
 
 

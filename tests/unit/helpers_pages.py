@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -104,8 +103,7 @@ def _photographed(pixels: np.ndarray, generator: np.random.Generator) -> np.ndar
     return np.clip(((pixels * shade + noise)[..., None]) * tint, 0, 255).astype(np.uint8)
 
 
-def orientation_feeds(numbers: range) -> Iterator[tuple[np.ndarray, int]]:
-    """The classifier's input float32[1, 3, 224, 224] and its class, one page after another."""
-    for number in numbers:
-        drawn = page(number)
-        yield apply(ORIENTATION, drawn.pixels), drawn.orientation
+def orientation(number: int) -> tuple[np.ndarray, int]:
+    """The classifier's input float32[1, 3, 224, 224] for a page, and its class."""
+    drawn = page(number)
+    return apply(ORIENTATION, drawn.pixels), drawn.orientation

@@ -66,7 +66,7 @@ def rounded(interval: Interval) -> tuple[float, float, float]:
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
-    """The examples of R. G. Newcombe, 1998, Statistics in Medicine 17, 857-872, table I, method 3."""
+    """Among them two at the ends, where the usual interval, share +- 1.96 deviations, has no width at all."""
     assert rounded(percentage(81, 263)) == (30.80, 25.53, 36.62)
     assert rounded(percentage(15, 148)) == (10.14, 6.24, 16.05)
     assert rounded(percentage(0, 20)) == (0.0, 0.0, 16.11)
@@ -74,9 +74,10 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
 
 
 def test_the_interval_of_a_loss_is_newcombes_for_pairs() -> None:
-    """The examples of R. G. Newcombe, 1998, Statistics in Medicine 17, 2635-2650, table III, method 10."""
+    """Where all pictures are right both times, Wilson's interval of one share is what remains."""
     assert rounded(percentage_lost(12, 2, 36, 50)) == (20.0, 5.69, 34.04)
     assert rounded(percentage_lost(0, 0, 54, 54)) == (0.0, -6.64, 6.64)
+    assert rounded(percentage(54, 54))[1] == 100 - 6.64
 
 
 def test_the_interval_of_a_loss_covers_the_true_one_about_95_times_in_100() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import FASHION_CNN
 
-from tests.models import FASHION_CNN
 from workbench.calibration.samples import Batch, batches, open_samples, read_samples
 from workbench.errors import Cancelled, ConfigError, FeedError
 from workbench.evaluation import Evaluation, evaluate, evaluation_from_json, overlap

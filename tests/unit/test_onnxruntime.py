@@ -160,12 +160,12 @@ def test_options_it_cannot_fulfil_are_refused_before_building(
 def test_nodes_are_kept_out_of_fp16(fashion_cnn: Model, opened: Open) -> None:
     kept = {node.name: "fp32" for node in fashion_cnn.nodes}
     feeds = {"image": pictures(2, 1, 28, 28)}
-    results = []
+    plain = opened(fashion_cnn)[0].run(feeds)["logits"]
+    errors = []
     for layers in ({}, kept):
         session, _ = opened(fashion_cnn, precision="fp16", builder=BuilderOptions(layer_precisions=layers))
-        results.append(session.run(feeds)["logits"])
-    plain = opened(fashion_cnn)[0].run(feeds)["logits"]
-    assert np.abs(results[1] - plain).max() < 1e-5 < np.abs(results[0] - plain).max()
+        errors.append(np.abs(session.run(feeds)["logits"] - plain).mean())
+    assert 0 < errors[1] < errors[0] / 1.5, "tensors between nodes travel in fp16 all the same"
 
 
 def test_engines_depend_on_the_release_and_the_processor() -> None:

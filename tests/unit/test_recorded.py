@@ -16,6 +16,7 @@ RUN = {
     "model": "resnet18", "precision": "fp16", "batch": 1, "shapes": {"x": [1, 3, 224, 224]}, "peer": "workbench",
     "clock": "CUDA events", "median_ms": 0.163, "p99_ms": 0.165, "mean_ms": 0.164, "iterations": 1000, "build_s": 34.6,
     "plan_bytes": 23113124, "relative": 0.0006, "inspector": "layers.json", "profile": None, "table": None,
+    "ranges": None, "top1": None,
 }  # fmt: skip
 PEER = {**RUN, "peer": "<b>torch</b> eager", "build_s": None, "plan_bytes": None, "inspector": None, "median_ms": 1.5}
 

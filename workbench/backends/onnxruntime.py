@@ -6,7 +6,6 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto
 
 from workbench import precision
 from workbench.backends import Session, check_config, check_feeds, int8
+from workbench.backends.onnxruntime_layers import optimized_layers
 from workbench.errors import BackendError, BuildError, ConfigError
-from workbench.layers import LayerInfo, LayerTensor
+from workbench.layers import LayerInfo
 from workbench.machine import cpu_features, this_machine, usable_cores
 from workbench.model import LARGE_BYTES, Model, operator
 from workbench.profiles import check_profile
@@ -49,8 +48,8 @@ _FP16_ON_CPU = (
     "it shows what the rounding costs, but neither overflow beyond 65,504 nor speed."
 )
 _INT8_ON_CPU = (
-    "on a processor ONNX Runtime mostly computes in float32 from values and weights rounded to int8: it shows what the "
-    "rounding costs, but no speed. Ranges come from a calibration, or with the model (Q/DQ nodes)."
+    "on a processor it mostly computes in float32 from values rounded to int8: it shows what the rounding costs, but no "
+    "speed. Ranges come from a calibration, or with the model (Q/DQ nodes)."
 )
 _NO_BF16 = "ONNX Runtime has next to no bf16 operators; choose fp16, or the back end rtx."
 
@@ -102,8 +101,8 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
 def ingredients(config: BuildConfig) -> dict[str, Any]:
     machine = this_machine()
     gpus = {"gpus": [gpu.name for gpu in machine.gpus]} if "cuda" in config.targets else {}
-    here = {"release": version_of_runtime(), "cpu": machine.cpu, "cpu_features": _digest(cpu_features())}
-    return {**here, **gpus, **int8.ingredients(config)}
+    cpu = {"cpu": machine.cpu, "cpu_features": _digest(cpu_features())}
+    return {"release": version_of_runtime(), **cpu, **gpus, **int8.ingredients(config)}
 
 
 def check(model: Model, listener: Listener = ignore) -> ModelSupport:
@@ -138,7 +137,7 @@ def build(
             raise BuildError(refusal.reason, node=refusal.node or None, remedy=_remedy(refusal.reason)) from error
         listener(Progress("Optimizing the graph for this machine", 1, 1))
     listener(LogLine("info", f"Optimized model written: {(folder / PLAN).stat().st_size:,} bytes"))
-    return _layers(model, onnx.load(str(folder / PLAN), load_external_data=False))
+    return optimized_layers(model, onnx.load(str(folder / PLAN), load_external_data=False))
 
 
 def open(plan: Path, config: BuildConfig, *, threads: int | None = None, in_turns: bool = False) -> Session:
@@ -261,49 +260,3 @@ def _remedy(reason: str) -> str | None:
     if "Could not find an implementation" in reason:
         return "The operator exists, but not for this type or processor: choose another precision."
     return None
-
-
-def _layers(model: Model, optimized: onnx.ModelProto) -> tuple[LayerInfo, ...]:
-    """The nodes of the optimized graph, each with the model's nodes that it replaces.
-
-    Those are found on the way back from the node's outputs to tensors that the optimized graph still has.
-    """
-    graph = optimized.graph
-    producers = {name: node for node in model.nodes for name in node.output if name}
-    types = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
-    alive = {name for node in graph.node for name in _made(node)} | {item.name for item in graph.initializer}
-    return tuple(
-        LayerInfo(
-            name=node.name,
-            kind=operator(node),
-            inputs=tuple(_tensor(name, types) for name in node.input if name),
-            outputs=tuple(_tensor(name, types) for name in node.output if name),
-            tactic="",
-            nodes=_origins(node, producers, alive),
-        )
-        for node in graph.node
-    )
-
-
-def _origins(node: NodeProto, producers: Mapping[str, NodeProto], alive: set[str]) -> tuple[str, ...]:
-    origins: dict[str, None] = {}
-    waiting = [name for name in _made(node) if name in producers]
-    while waiting:
-        origin = producers[waiting.pop()]
-        if origin.name not in origins:
-            origins[origin.name] = None
-            waiting += [name for name in origin.input if name in producers and name not in alive]
-    return tuple(origins)
-
-
-def _made(node: NodeProto) -> tuple[str, ...]:
-    """The tensors a node makes. Those in the processor's blocked layout have new names, but the node keeps the old."""
-    return (*node.output, node.name.removesuffix("_nchwc")) if node.name.endswith("_nchwc") else tuple(node.output)
-
-
-def _tensor(name: str, types: dict[str, onnx.ValueInfoProto]) -> LayerTensor:
-    if name not in types:
-        return LayerTensor(name, (), "")
-    tensor = types[name].type.tensor_type
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
-    return LayerTensor(name, shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name)

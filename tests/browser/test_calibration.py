@@ -1,0 +1,126 @@
+"""CalibrationStudio in JupyterLab: collect, look, choose, write, stop."""
+
+from __future__ import annotations
+
+import pytest
+from jupyterlab_page import Lab, cell_errors, open_notebook, run_cell, take_screenshots, write_notebook
+from playwright.sync_api import Locator, Page, expect
+
+pytestmark = pytest.mark.browser
+MODEL, DATA = "data/models/fashion_cnn.onnx", "data/fashion_mnist_test"
+
+
+def studio(page: Page, lab: Lab, name: str, arguments: str) -> Locator:
+    cells = [
+        f"from workbench.widgets import CalibrationStudio\nstudio = CalibrationStudio({arguments})\nstudio",
+        "print('chosen:', studio.calibration)",
+    ]
+    open_notebook(page, lab, write_notebook(lab, name, cells))
+    run_cell(page, 0)
+    widget = page.locator(".wb").first
+    expect(widget).to_be_visible()
+    return widget
+
+
+def button(widget: Locator, name: str) -> Locator:
+    return widget.get_by_role("button", name=name, exact=True)
+
+
+def fill(field: Locator, text: str) -> None:
+    field.fill(text)
+    field.press("Tab")
+
+
+def tensor(widget: Locator, name: str) -> Locator:
+    return widget.locator(f"tr[data-tensor='{name}']")
+
+
+def form_row(widget: Locator, label: str) -> Locator:
+    return widget.locator(".wb-row", has=widget.page.locator(".wb-label", has_text=label))
+
+
+def collect(widget: Locator, samples: str) -> None:
+    fill(widget.get_by_label("number of samples"), samples)
+    button(widget, "Collect").click()
+    expect(widget.locator(f"[data-samples='{samples}']")).to_be_visible()
+
+
+def test_ranges_are_collected_looked_at_chosen_and_written(
+    page: Page, lab: Lab, request: pytest.FixtureRequest
+) -> None:
+    widget = studio(page, lab, "calibrate", repr(MODEL))
+    expect(widget.get_by_text("Nothing was collected yet")).to_be_visible()
+    take_screenshots(page, widget, request.node.name, "empty")
+    fill(widget.get_by_placeholder("folder of pictures"), "data/nothing")
+    expect(widget.get_by_role("alert")).to_contain_text("data/nothing")
+    take_screenshots(page, widget, request.node.name, "mistake")
+
+    fill(widget.get_by_placeholder("folder of pictures"), DATA)
+    expect(widget.locator(".wb-seen img")).to_have_count(6)
+    fill(widget.get_by_label("scale"), "abc")
+    expect(widget.get_by_text("scale: 'abc' is not a number")).to_be_visible()
+    button(widget, "As found").click()
+    expect(widget.get_by_label("scale")).to_have_value("1/255")
+    take_screenshots(page, widget, request.node.name, "data")
+    collect(widget, "128")
+    take_screenshots(page, widget, request.node.name, "collected")
+
+    rows = widget.locator("tr[data-tensor]")
+    expect(rows.first).to_have_attribute("data-tensor", "image")
+    widget.locator("button[data-order='error']").click()
+    expect(rows.first).not_to_have_attribute("data-tensor", "image")
+    rows.first.click()
+    expect(rows.first).to_have_attribute("aria-selected", "true")
+    rows.first.press("ArrowDown")
+    expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
+    chosen = rows.nth(1).get_attribute("data-tensor")
+    expect(widget.locator("[data-selected]")).to_have_attribute("data-selected", str(chosen))
+    expect(widget.locator(".wb-limit")).to_have_count(4)
+
+    button(form_row(widget, "Its algorithm"), "min-max").click()
+    expect(widget.locator(".wb-limit.wb-on")).to_have_attribute("data-algorithm", "minmax")
+    expect(tensor(widget, str(chosen))).to_contain_text("minmax")
+    button(widget, "linear counts").click()
+    button(widget, "log magnitudes").click()
+    expect(widget.get_by_text("values next to 0 left out")).to_be_visible()
+    take_screenshots(page, widget, request.node.name, "chosen")
+    widget.get_by_placeholder("search tensors and operators").fill("stem conv")
+    expect(rows).to_have_count(1)
+
+    button(widget, "trt-cache").click()
+    fill(widget.get_by_label("path to write to"), "written.cache")
+    button(widget, "Write").click()
+    expect(widget.locator("[data-written='trt-cache']")).to_contain_text("written.cache")
+    assert (lab.root / "written.cache").read_text().startswith("TRT-8600-EntropyCalibration2\n")
+    take_screenshots(page, widget, request.node.name, "written")
+    expect(run_cell(page, 1).get_by_text("chosen: Calibration(path=")).to_be_visible()
+    assert not cell_errors(page)
+
+
+def test_a_stopped_collection_goes_on(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
+    widget = studio(page, lab, "stopped", f"{MODEL!r}, {DATA!r}")
+    widget.get_by_label("stop when no range grows any more").uncheck()
+    fill(widget.get_by_label("number of samples"), "")
+    button(widget, "Collect").click()
+    expect(widget.get_by_text("s left")).to_be_visible()
+    take_screenshots(page, widget, request.node.name, "running")
+    button(widget, "Cancel").first.click()
+    expect(widget.get_by_text("Stopped after")).to_be_visible()
+    take_screenshots(page, widget, request.node.name, "stopped")
+    fill(widget.get_by_label("number of samples"), "64")
+    button(widget, "Go on").click()
+    expect(widget.locator("[data-samples]")).to_be_visible()
+
+
+def test_layers_plan_and_accuracy_are_measured(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
+    widget = studio(page, lab, "costs", f"{MODEL!r}, {DATA!r}")
+    collect(widget, "64")
+    for label in ("layer count", "plan count", "accuracy count"):
+        fill(widget.get_by_label(label), "48")
+    button(widget, "Find a plan").click()
+    expect(widget.locator("[data-plan]")).to_be_visible()
+    button(widget, "Measure accuracy").click()
+    expect(widget.locator("[data-accuracy]")).to_contain_text("FP32")
+    expect(widget.locator(".wb-harm")).to_be_visible()
+    take_screenshots(page, widget, request.node.name, "costs")
+    assert not cell_errors(page)
