@@ -45,8 +45,8 @@ def page(number: int) -> Page:
         left = int(width * (0.05 + 0.9 * column / columns))
         _column(image, generator, (left, int(0.9 * width / columns) - 8, height), ink, paper)
     turns = int(generator.integers(0, 4))
-    turned = image.rotate(-90 * turns + generator.normal(0, 2), Image.Resampling.BILINEAR, True, fillcolor=paper)
-    blurred = turned.filter(ImageFilter.GaussianBlur(float(generator.uniform(0, 1.3))))
+    turned = image.rotate(-90 * turns + generator.normal(0, 1), Image.Resampling.BILINEAR, True, fillcolor=paper)
+    blurred = turned.filter(ImageFilter.GaussianBlur(float(generator.uniform(0, 1))))
     return Page(_photographed(np.asarray(blurred, np.float32), generator), turns)
 
 
@@ -56,7 +56,7 @@ def _column(
     """box: left edge, width, height of the page."""
     left, width, height = box
     draw = ImageDraw.Draw(image)
-    size = int(generator.integers(6, 15))
+    size = int(generator.integers(7, 15))
     top = int(height * generator.uniform(0.02, 0.15))
     while top < height * generator.uniform(0.85, 0.98):
         kind = generator.random()
@@ -98,7 +98,7 @@ def _photographed(pixels: np.ndarray, generator: np.random.Generator) -> np.ndar
     """Uneven light and the noise of a camera, with a tint."""
     height, width = pixels.shape
     shade = np.linspace(generator.uniform(0.5, 1), generator.uniform(0.5, 1), width, dtype=np.float32)
-    noise = generator.standard_normal((height, width), np.float32) * np.float32(generator.uniform(0, 30))
+    noise = generator.standard_normal((height, width), np.float32) * np.float32(generator.uniform(0, 15))
     tint = generator.uniform(0.85, 1, 3).astype(np.float32)
     return np.clip(((pixels * shade + noise)[..., None]) * tint, 0, 255).astype(np.uint8)
 

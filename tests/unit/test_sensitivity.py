@@ -10,6 +10,7 @@ from pathlib import Path
 
 import helpers_pages
 import numpy as np
+import onnxruntime
 import pytest
 from models import FASHION_CNN, MODELS, save
 
@@ -29,16 +30,16 @@ from workbench.reference import Reference
 from workbench.types import LogLine, Progress
 
 FASHION_PICTURES = MODELS.parent / "fashion_mnist_test"
-SEARCHED, TESTED = 1000, 1000
+SEARCHED, TESTED = 1000, 1500
 PERCEPTRON = """(float[n,16] x) => (float[n,4] y) {
   [first] a = MatMul(x, w1) [relu1] b = Relu(a)
   [second] c = MatMul(b, w2) [relu2] d = Relu(c)
   [third] y = MatMul(d, w3)
 }"""
 RESIDUAL = """(float[n,4,8,8] x) => (float[n,4,8,8] y) {
-  [conv1] a = Conv<pads = [1, 1, 1, 1]>(x, w1) [relu] b = Relu(a)
-  [conv2] c = Conv<pads = [1, 1, 1, 1]>(b, w2)
-  [add] s = Add(c, x)
+  [conv1] a = Conv<pads = [1, 1, 1, 1]>(x, w1)
+  [conv2] b = Conv<pads = [1, 1, 1, 1]>(a, w2)
+  [skip] r = Relu(x) [add] s = Add(b, r)
   [conv3] y = Conv<pads = [1, 1, 1, 1]>(s, w3)
 }"""
 
@@ -58,7 +59,7 @@ def residual(folder: Path) -> Model:
 
 def noise(model: Model, count: int = 200) -> Samples:
     (spec,) = model.inputs
-    shape = [count, *spec.shape[1:]]
+    shape = [count, *(dim for dim in spec.shape[1:] if isinstance(dim, int))]
     return open_samples({spec.name: np.random.default_rng(2).normal(size=shape).astype(np.float32)}, model)
 
 
@@ -78,7 +79,7 @@ def test_the_layer_with_a_spoiled_range_is_the_most_harmful_and_the_only_one_in_
     measured = sensitivity(model, table, samples)
     assert measured.order[0] == "second"
     assert {item.node: item.alone for item in measured.layers} == {"first": True, "second": True, "third": True}
-    found = plan(model, table, samples, measured, max_drop=4)
+    found = plan(model, table, samples, measured, max_drop=10)
     assert (found.keep, found.metric, found.reached, found.certain) == (("second",), "argmax", True, True)
     assert found.layer_precisions() == {"second": "fp16"}
     assert found.before.drop("argmax").value > 20
@@ -106,11 +107,17 @@ def test_an_addition_that_is_in_int8_only_beside_others_is_measured_by_leaving_i
     model = residual(tmp_path)
     assert "add" in quantizable(model)
     samples = noise(model, 40)
-    measured = sensitivity(model, ranges(model, samples), samples)
+    measured = sensitivity(model, with_range(ranges(model, samples), "r", 0.01), samples)
     by_name = {item.node: item for item in measured.layers}
-    assert not by_name["add"].alone
-    assert by_name["add"].evaluation.drop("relative").value < measured.int8.drop("relative").value
-    assert by_name["add"].harm > 0
+    assert {name: item.alone for name, item in by_name.items()} == {
+        "conv1": True,
+        "conv2": True,
+        "add": False,
+        "conv3": True,
+    }
+    assert measured.order[0] == "add"
+    rest = by_name["add"].evaluation.drop("relative").value
+    assert by_name["add"].harm ** 2 + rest**2 == pytest.approx(measured.int8.drop("relative").value ** 2)
 
 
 def test_a_stopped_run_tells_what_it_measured_and_is_taken_up_again(tmp_path: Path) -> None:
@@ -237,9 +244,9 @@ def test_fashion_mnist_keeps_its_accuracy_in_int8(tmp_path: Path) -> None:
     samples = open_samples(FASHION_PICTURES, model)
     collection = collect(model, samples, count=None, skip=9_744)
     quantized = quantize(model, thresholds(collection, "entropy").amax, tmp_path)
-    result = evaluate(
-        Reference(model), Reference(quantized), batches(read_samples(samples, range(10_000), skipped=[]), 50)
-    )
+    fused = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    float32, int8 = (Reference(item, graph_optimization_level=fused) for item in (model, quantized))
+    result = evaluate(float32, int8, batches(read_samples(samples, range(10_000), skipped=[]), 100))
     assert result.top1 is not None
     assert (result.count, round(result.top1.reference.value, 2)) == (10_000, 93.05)
     assert result.top1.drop.value <= 0.3

@@ -48,8 +48,8 @@ _FP16_ON_CPU = (
     "it shows what the rounding costs, but neither overflow beyond 65,504 nor speed."
 )
 _INT8_ON_CPU = (
-    "on a processor it mostly computes in float32 from values rounded to int8: it shows what the rounding costs, but no "
-    "speed. Ranges come from a calibration, or with the model (Q/DQ nodes)."
+    "on a processor it mostly computes in float32 from values rounded to int8: it shows what the rounding costs, but "
+    "no speed. Ranges come from a calibration, or with the model (Q/DQ nodes)."
 )
 _NO_BF16 = "ONNX Runtime has next to no bf16 operators; choose fp16, or the back end rtx."
 

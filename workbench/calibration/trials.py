@@ -48,9 +48,8 @@ class Trials:
         self.model, self.amax = model, amax
         self.skipped: list[Skipped] = []
         self._samples, self._indices = samples, indices
-        self._size, self._fixed = batch_size(model)
-        if not self._fixed:
-            self._size = min(size, self._size)
+        usual, self._fixed = batch_size(model)
+        self._size = usual if self._fixed or usual == 1 else size
         self._listener, self._cancel = listener, cancel
         self._reference = simulated(model)
         self._kept: list[tuple[Batch, dict[str, Any]]] = []

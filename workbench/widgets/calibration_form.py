@@ -64,7 +64,7 @@ class PreprocessingFields:
         grid.add_class("wb-fields")
         self.box = row("Preprocessing", grid, self.undo, self.wrong)
         self.pictures = widgets.HTML()
-        self.seen = row("As the network sees them", self.pictures)
+        self.seen = row("Network sees", self.pictures)
         for name, field in self.fields.items():
             field.observe(lambda change, name=name: self._edited(name, change["new"]), "value")
         state.observe(lambda change: self._show(), ["fields", "field_error", "shown"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -20,7 +21,7 @@ from workbench.widgets.progress import ProgressView
 from workbench.widgets.write_state import FORMS
 
 _DOING = {MEASURING: "Measuring layers", PLANNING: "Searching a plan", JUDGING: "Measuring accuracy"}
-_METRICS = {"": "what matters most", "top1": "top-1", "top5": "top-5", "argmax": "same answer", "relative": "error"}
+_METRICS = {"": "what matters most", "top1": "top-1", "top5": "top-5", "argmax": "answers", "relative": "error"}
 
 
 class Checks:
@@ -42,11 +43,11 @@ class Checks:
         half = "One half of them finds layers and plan, the other one judges."
         form = [
             row("Test samples", self.data, widgets.HTML(render_calibration.quiet(half))),
-            row("Layers", self._number("layer_count"), _said("samples that each layer is measured on")),
-            row("Plan", *self._plan_controls()),
-            row("Accuracy", self._number("accuracy_count"), _said("samples; empty for all")),
+            row("Layers", self._number("layer_count"), _said("samples for each layer"), self.measure),
+            row("Plan", self._number("plan_count"), _said("samples; lose at most"), *self._plan_controls()),
+            row("Accuracy", self._number("accuracy_count"), _said("samples; empty for all"), self.judge),
         ]
-        actions = widgets.HBox([self.measure, self.search, self.judge, self.cancel, self.verdict])
+        actions = widgets.HBox([self.cancel, self.verdict])
         actions.add_class("wb-actions")
         progress = ProgressView(self.state, CHECKING, "Log").box
         self.box = widgets.VBox([*form, actions, progress, self.error, self.accuracy, self.plan, self.bars])
@@ -60,7 +61,7 @@ class Checks:
         self._show()
 
     def _plan_controls(self) -> list[Any]:
-        return [self._number("plan_count"), _said("samples; lose at most"), self._number("max_drop"), self.metric]
+        return [self._number("max_drop"), _said("of"), self.metric, self.search]
 
     def _number(self, trait: str) -> widgets.Text:
         field = widgets.Text(layout=widgets.Layout(width="76px"), tooltip=trait.replace("_", " "))
@@ -133,9 +134,10 @@ class Writing:
         self.path.placeholder = state.proposed
         self.write.disabled = bool(problem)
         self.verdict.value = render.mistake(problem)
+        is_other = state.written is None or state.written.path != state.target
         replaced = f"{state.target.name} is there already; it will be replaced."
-        self.there.value = render_calibration.quiet(replaced if not problem and state.target.exists() else "")
-        card = render_calibration.written_card(state.written) if state.written else ""
+        self.there.value = render_calibration.quiet(replaced if is_other and _exists(state.target) else "")
+        card = render_calibration.written_card(state.written, is_stale=state.is_stale) if state.written else ""
         self.card.value = card + (render.error_card(state.error) if state.error else "")
         self.next.layout.display = "" if state.written else "none"
         if state.written:
@@ -165,6 +167,13 @@ class Writing:
         if "int8" in builder.state.support.precisions:
             builder.state.precision = "int8"
         return builder
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no path at all
+        return False
 
 
 def _said(text: str) -> widgets.Label:

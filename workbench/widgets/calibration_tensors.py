@@ -31,7 +31,7 @@ class TensorList:
         self.back, self.on = button("Back", lambda: state.turn(-1)), button("More", lambda: state.turn(1))
         tools = widgets.HBox([self.words, self.order, self.back, self.on, self.note])
         tools.add_class("wb-pager")
-        algorithms = row("Algorithm for all", self.algorithm, self.own, self.reset)
+        algorithms = row("Algorithm", self.algorithm, self.own, self.reset)
         self.box = widgets.VBox([algorithms, tools, self.table])
         self.algorithm.observe(lambda change: setattr(state, "algorithm", change["new"]), "value")
         link((state, "words"), (self.words, "value"))
@@ -84,10 +84,13 @@ class TensorDetail:
         self.counts = Choice([Option("log", "log counts"), Option("linear", "linear counts")], "log")
         self.values = Choice([Option("linear", "linear magnitudes"), Option("log", "log magnitudes")], "linear")
         self.algorithm = Choice([Option(name, _TITLES[name]) for name in COMPUTED], state.algorithm)
-        scales = widgets.HBox([self.counts, self.values])
-        scales.add_class("wb-controls")
         self.box = widgets.VBox(
-            [row("This tensor", self.facts), row("Its algorithm", self.algorithm), scales, self.picture]
+            [
+                row("This tensor", self.facts),
+                row("Its algorithm", self.algorithm),
+                row("Histogram", self.counts, self.values),
+                self.picture,
+            ]
         )
         self.counts.observe(lambda change: setattr(state, "log_counts", change["new"] == "log"), "value")
         self.values.observe(lambda change: setattr(state, "log_values", change["new"] == "log"), "value")

@@ -10,16 +10,16 @@ from workbench.errors import ConfigError
 from workbench.preprocessing import Preprocessing, check_preprocessing
 
 FIELDS = {
-    "size": "height x width, empty for any",
-    "resize": "how pictures get there",
-    "resize_to": "side in pixels before the crop, or that sets the size",
-    "channels": "order of colours",
-    "scale": "pixels times this",
-    "mean": "then minus this, one for each channel",
-    "std": "then divided by this",
-    "layout": "order of the axes",
+    "size": "height x width",
+    "resize": "how to get there",
+    "resize_to": "a side, pixels",
+    "channels": "",
+    "scale": "times this",
+    "mean": "minus this",
+    "std": "divided by this",
+    "layout": "order of axes",
 }
-"""Name -> what it is for."""
+"""Name -> what it does, in the order in which it is done."""
 
 
 def fields_of(how: Preprocessing) -> dict[str, str]:

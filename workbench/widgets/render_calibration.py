@@ -58,7 +58,7 @@ def _figure(item: Preview) -> str:
     return (
         f"<figure><img alt='{escape(item.id, quote=True)}' src='data:image/png;base64,{data}'><figcaption>"
         f"{label}{values.low:.3g} to {values.high:.3g}<br>{'×'.join(map(str, values.shape))}"
-        f"<br>{escape(item.id)}</figcaption></figure>"
+        f"<span title='{escape(item.id, quote=True)}'>{escape(item.id)}</span></figcaption></figure>"
     )
 
 
@@ -106,7 +106,7 @@ def tensor_facts(row: TensorRow, limits: Sequence[Threshold]) -> str:
     return (
         f"<div data-selected='{escape(row.tensor, quote=True)}'><b>{escape(row.tensor)}</b> "
         f"<span class='wb-quiet'>{escape(made_by)} · values from {row.minimum:.4g} to {row.maximum:.4g}</span></div>"
-        f"{table}"
+        f"<div class='wb-limits'>{table}</div>"
     )
 
 
@@ -155,7 +155,7 @@ def accuracy_table(accuracy: Accuracy) -> str:
     if accuracy.planned is not None:
         variants.append((f"INT8, {count_of(len(accuracy.keep), 'layer')} in float", accuracy.planned))
     columns = [name for name in ("top1", "top5") if getattr(plain, name) is not None]
-    heads = ["", *(f"{name[:3]}-{name[3:]}" for name in columns), "lost", "same answer", "relative error"]
+    heads = ["", *(f"{name[:3]}-{name[3:]}" for name in columns), "lost", "same answers", "relative error"]
     reference = ["FP32", *(_interval(getattr(plain, name).reference) for name in columns), "", "", ""]
     rows = [reference, *([name, *_scores(item, columns)] for name, item in variants)]
     warning = f"<p class='wb-bad' role='alert'>{escape(accuracy.warning)}</p>" if accuracy.warning else ""
@@ -185,8 +185,8 @@ def _interval(item: Interval, unit: str = "%") -> str:
 # ---- writing
 
 
-def written_card(written: Written) -> str:
-    """The file, and what the check found."""
+def written_card(written: Written, *, is_stale: bool = False) -> str:
+    """The file, and what the check found. is_stale: other ranges are chosen by now."""
     what = "The collection" if written.form == COLLECTION_FORM else f"The table ({written.form})"
     if written.form == "qdq":
         what = "The model with Q/DQ nodes"
@@ -200,6 +200,7 @@ def written_card(written: Written) -> str:
     fine = "" if written.form == COLLECTION_FORM else "<p class='wb-good'>Checked against the model: nothing found.</p>"
     found = f"<ul class='wb-findings'>{''.join(items)}</ul>" if items else fine
     kept = f"<p>{count_of(len(written.keep), 'layer')} of the plan stay in float.</p>" if written.keep else ""
+    kept += "<p class='wb-bad'>Other ranges were chosen since: write it again.</p>" if is_stale else ""
     return (
         f"<div class='wb-card' data-written='{written.form}'><h4>{what}<em>written</em></h4>"
         f"<p><code>{escape(str(written.path))}</code></p>{kept}{found}</div>"

@@ -13,7 +13,7 @@ from workbench.calibration.histograms import Histogram
 from workbench.widgets.tensor_ranges import Threshold
 from workbench.widgets.tensor_table import share
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _ROW, _FOOT = 940, 170, 52, 12, 16, 36
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _ROW, _FOOT = 720, 150, 44, 8, 15, 36
 _BARS = 128
 
 
@@ -51,12 +51,13 @@ def histogram_svg(
     bars = bars_of(histogram, log_values=log_values)
     axis = _Axis(float(bars.edges[0]), float(bars.edges[-1]), log_values and bars.edges[0] > 0)
     top = _ROW * len(limits) + 6
+    by_size = sorted(limits, key=lambda item: -item.amax)  # a line that starts lower crosses no label above it
     amax = next((item.amax for item in limits if item.algorithm == chosen), math.inf)
     parts = [
         *_count_lines(bars, top, log_counts),
         *_value_labels(axis, top),
         _bars(bars, axis, top, log_counts, amax),
-        *(_limit(item, axis, row, top, item.algorithm == chosen) for row, item in enumerate(limits)),
+        *(_limit(item, axis, row, top, item.algorithm == chosen) for row, item in enumerate(by_size)),
     ]
     title = "Histogram of magnitudes. " + "; ".join(f"{item.algorithm} {item.amax:.4g}" for item in limits)
     height = top + _HEIGHT + _FOOT
@@ -138,7 +139,7 @@ def _value_labels(axis: _Axis, top: int) -> list[str]:
 
 def _limit(item: Threshold, axis: _Axis, row: int, top: int, is_on: bool) -> str:
     x, y = axis.x(item.amax), _ROW * row + 12
-    on_left = x > _WIDTH * 0.7
+    on_left = x > _WIDTH * 0.45
     place, anchor = (x - 5, "end") if on_left else (x + 5, "start")
     text = f"{item.algorithm} {item.amax:.4g} · clips {share(item.clipped)}"
     return (

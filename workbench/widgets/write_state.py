@@ -130,9 +130,15 @@ class WriteState(WorkState):
         algorithm, overrides = self.ranges.choice
         if file.form == COLLECTION_FORM and overrides:
             raise ConfigError("a collection does not hold what was chosen for single tensors: write a table.")
-        if file.form != COLLECTION_FORM and file.choice != self.ranges.choice:
+        if self.is_stale:
             raise ConfigError(f"{file.path} holds other ranges than are chosen now: write it again.")
         return Calibration(str(file.path), algorithm if file.form == COLLECTION_FORM else Calibration.algorithm)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file holds other ranges than are chosen now; a collection holds what all are made of."""
+        file = self.written
+        return file is not None and file.form != COLLECTION_FORM and file.choice != self.ranges.choice
 
     def forget(self) -> None:
         """What was written belongs to a collection that is gone."""
