@@ -148,7 +148,8 @@ class Recorder:
                 times = sorted(session.times_ms(RUNS_TIMED))
                 row = {
                     "model": study.model.name, "precision": config.precision, "batch": batch,
-                    "shapes": {study.input: [batch, *study.test.shape[1:]]}, "peer": "workbench", "clock": session.clock,
+                    "shapes": {study.input: [batch, *study.test.shape[1:]]}, "peer": "workbench",
+                    "clock": session.clock,
                     "median_ms": float(np.median(times)), "p99_ms": times[int(0.99 * len(times))],
                     "mean_ms": float(np.mean(times)), "iterations": len(times), "build_s": engine.build_s,
                     "plan_bytes": engine.plan_bytes, "relative": None, "inspector": None, "profile": None,

@@ -43,9 +43,10 @@ def collect(
     """The collection of `count` samples spread over all of them, None for all. skip: of those leave out the first.
 
     shard: (2, 4) for the second quarter of them; all four, merged, are the collection of all, which is why a shard
-    never ends early. budget_bytes: what the activations of a run may take, two of which are held at once. until_settled: stop when no
-    range has grown for a while. strict: raise for a sample that cannot be read, which is left out else. partial: a
-    file that keeps what is done when this is stopped, is taken up from there, and is removed in the end.
+    never ends early. budget_bytes: what the activations of a run may take, two of which are held at once.
+    until_settled: stop when no range has grown for a while. strict: raise for a sample that cannot be read, which is
+    left out else. partial: a file that keeps what is done when this is stopped, is taken up from there, and is removed
+    in the end.
     Raises FeedError where nothing can be read or fed, ShapeError and RunError where the model does not run on it, and
     Cancelled.
     """

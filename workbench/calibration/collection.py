@@ -11,6 +11,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,7 +148,7 @@ def load_collection(path: str | Path) -> Collection:
         raise ConfigError(f"{path}: the collection cannot be read ({error.strerror or error}).") from error
     except (
         zipfile.BadZipFile,
-        zipfile.zlib.error,
+        zlib.error,
         KeyError,
         ValueError,
         TypeError,

@@ -118,7 +118,8 @@ class ExposedModel:
             held = {name: array for name, array in {**held, **made}.items() if name in later}
 
     def _cut(self, budget_bytes: int) -> Iterator[_Piece]:
-        groups, size = [[]], 0
+        groups: list[list[int]] = [[]]
+        size = 0
         for index, node in enumerate(self._cutter.nodes):
             if index in self._cutter.dead and not self._counted.intersection(node.output):
                 continue

@@ -57,10 +57,10 @@ class Histogram:
     def within(self, low: float, high: float) -> Histogram:
         """The histogram of the values after all below `low` and above `high` were set to it, in the same bins."""
         places = np.arange(-BINS, BINS)  # the first is never used
-        limits = [_place(limit, self.width) for limit in (low, high)]
-        counts = np.bincount(np.clip(places, *limits) + BINS, weights=self.counts, minlength=2 * BINS)
-        ends = (min(max(end, low), high) for end in (self.minimum, self.maximum))
-        return Histogram(counts.astype(np.int64), self.exponent, *ends, self.not_finite)
+        first, last = (_place(limit, self.width) for limit in (low, high))
+        counts = np.bincount(np.clip(places, first, last) + BINS, weights=self.counts, minlength=2 * BINS)
+        least, most = (min(max(end, low), high) for end in (self.minimum, self.maximum))
+        return Histogram(counts.astype(np.int64), self.exponent, least, most, self.not_finite)
 
 
 class Counter:

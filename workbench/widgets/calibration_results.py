@@ -21,7 +21,7 @@ from workbench.widgets.progress import ProgressView
 from workbench.widgets.write_state import FORMS
 
 _DOING = {MEASURING: "Measuring layers", PLANNING: "Searching a plan", JUDGING: "Measuring accuracy"}
-_METRICS = {"": "what matters most", "top1": "top-1", "top5": "top-5", "argmax": "answers", "relative": "error"}
+_METRICS = {"": "usual", "top1": "top-1", "top5": "top-5", "argmax": "answers", "relative": "error"}
 
 
 class Checks:
@@ -47,7 +47,7 @@ class Checks:
             row("Plan", self._number("plan_count"), _said("samples; lose at most"), *self._plan_controls()),
             row("Accuracy", self._number("accuracy_count"), _said("samples; empty for all"), self.judge),
         ]
-        actions = widgets.HBox([self.cancel, self.verdict])
+        self.actions = actions = widgets.HBox([self.cancel, self.verdict])
         actions.add_class("wb-actions")
         progress = ProgressView(self.state, CHECKING, "Log").box
         self.box = widgets.VBox([*form, actions, progress, self.error, self.accuracy, self.plan, self.bars])
@@ -82,6 +82,7 @@ class Checks:
             self.verdict.value = render.mistake("Ranges were chosen anew since: measure again.")
         else:
             self.verdict.value = render_calibration.quiet(problem)
+        self.actions.layout.display = "" if state.busy or self.verdict.value else "none"
 
     def _show(self) -> None:
         state = self.state

@@ -52,7 +52,7 @@ def histogram_svg(
     axis = _Axis(float(bars.edges[0]), float(bars.edges[-1]), log_values and bars.edges[0] > 0)
     top = _ROW * len(limits) + 6
     by_size = sorted(limits, key=lambda item: -item.amax)  # a line that starts lower crosses no label above it
-    amax = next((item.amax for item in limits if item.algorithm == chosen), math.inf)
+    amax = next((item.amax for item in limits if item.algorithm == chosen and item.clipped), math.inf)
     parts = [
         *_count_lines(bars, top, log_counts),
         *_value_labels(axis, top),
