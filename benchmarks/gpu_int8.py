@@ -199,8 +199,9 @@ class Recorder:
 def _top1(session: NvidiaSession, study: Study) -> float:
     right = 0
     for at in range(0, len(study.test), BATCH):
-        outputs = session.run({study.input: study.test[at : at + BATCH]})
-        right += int((next(iter(outputs.values())).argmax(1) == study.labels[at : at + BATCH]).sum())
+        batch = study.test[at : at + BATCH]
+        (scores,) = session.run({study.input: batch}).values()
+        right += int((scores.argmax(1) == study.labels[at : at + len(batch)]).sum())
     return 100 * right / len(study.test)
 
 

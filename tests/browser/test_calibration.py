@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 from jupyterlab_page import Lab, cell_errors, open_notebook, run_cell, take_screenshots, write_notebook
 from playwright.sync_api import Locator, Page, expect
+
+from workbench.calibration.collection import Collection, save_collection
+from workbench.calibration.histograms import Counter
+from workbench.model import load_model
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/models.py
+
+from models import save
 
 pytestmark = pytest.mark.browser
 MODEL, DATA = "data/models/fashion_cnn.onnx", "data/fashion_mnist_test"
@@ -123,4 +135,35 @@ def test_layers_plan_and_accuracy_are_measured(page: Page, lab: Lab, request: py
     expect(widget.locator("[data-accuracy]")).to_contain_text("FP32")
     expect(widget.locator(".wb-harm")).to_be_visible()
     take_screenshots(page, widget, request.node.name, "costs")
+    assert not cell_errors(page)
+
+
+def save_large(folder: Path, tensors: int) -> None:
+    """A model and a collection of it that is as large as those of large networks."""
+    body = " ".join(f"[n{i}] t{i + 1} = Tanh(t{i})" for i in range(tensors - 1))
+    path = save(folder / "large.onnx", f"(float[n,4] t0) => (float[n,4] t{tensors - 1}) {{ {body} }}")
+    generator, histograms = np.random.default_rng(0), {}
+    for index in range(tensors):
+        counter = Counter()
+        counter.add(generator.standard_normal(2000) * (1 + index % 7) + index % 3)
+        histograms[f"t{index}"] = counter.histogram()
+    save_collection(Collection("large", load_model(path).sha256, histograms, data="Made up."), folder / "large.calib")
+
+
+def test_2000_tensors_are_shown_by_the_page(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
+    save_large(lab.root, 2000)
+    widget = studio(page, lab, "large", "'large.onnx', 'large.calib'")
+    rows = widget.locator("tr[data-tensor]")
+    expect(widget.get_by_text("1 to 50 of 2,000 tensors")).to_be_visible()
+    expect(rows).to_have_count(50)
+    button(widget, "More").click()
+    expect(rows.first).to_have_attribute("data-tensor", "t50")
+    rows.nth(3).click()
+    expect(widget.locator("[data-selected='t53']")).to_be_visible()
+    expect(widget.locator("[data-found='2000']")).to_be_visible()
+    widget.locator("button[data-order='clipped']").click()
+    expect(widget.get_by_text("1 to 50 of 2,000 tensors")).to_be_visible()
+    widget.get_by_placeholder("search tensors and operators").fill("t1999")
+    expect(rows).to_have_count(1)
+    take_screenshots(page, widget, request.node.name, "found")
     assert not cell_errors(page)

@@ -93,6 +93,7 @@ def test_the_cumulative_error_goes_from_all_in_int8_to_none(tmp_path: Path) -> N
     assert [step.count for step in measured.steps] == [0, 1, 2, 3]
     assert errors[0] == measured.int8.drop("relative").value > errors[1] > errors[2] > errors[3]
     assert errors[3] < 1e-4
+    assert sensitivity_from_json(json.loads(json.dumps(measured.to_json(), allow_nan=False))).steps == measured.steps
 
 
 def test_errors_of_single_layers_add_up_by_squares_to_that_of_all(tmp_path: Path) -> None:
@@ -204,6 +205,40 @@ def test_a_target_out_of_reach_leaves_everything_in_float(tmp_path: Path) -> Non
     found = plan(model, table, samples, measured, max_drop=-1, metric="relative")
     assert (sorted(found.keep), found.reached) == (["first", "second", "third"], False)
     assert "No plan stays within -1" in found.verdict
+
+
+def test_the_search_ends_with_its_trials(tmp_path: Path) -> None:
+    model = perceptron(tmp_path)
+    samples = noise(model)
+    table = ranges(model, samples)
+    measured = sensitivity(model, table, samples)
+    told: list[Progress | LogLine] = []
+    free = plan(model, table, samples, measured, max_drop=0.5, listener=told.append)
+    short = plan(model, table, samples, measured, max_drop=0.5, trials=1)
+    assert len(short.trials) < len(free.trials)
+    assert set(free.keep) <= set(short.keep)
+    assert [event for event in told if isinstance(event, Progress)][-1].finished
+
+
+def test_a_plan_of_layers_that_were_measured_in_part_is_told_as_what_it_is(tmp_path: Path) -> None:
+    model = perceptron(tmp_path)
+    samples = noise(model)
+    table = with_range(ranges(model, samples), "b", 0.05)
+    measured = sensitivity(model, table, samples)
+    partly = replace(measured, layers=measured.layers[:1], finished=False)
+    found = plan(model, table, samples, partly, max_drop=1)
+    assert (found.keep, found.reached) == (("first",), False)
+    assert "1 layer of 3 in float: +" in found.verdict
+
+
+def test_a_plan_is_told_in_json(tmp_path: Path) -> None:
+    model = perceptron(tmp_path)
+    samples = noise(model)
+    table = with_range(ranges(model, samples), "b", 0.05)
+    found = plan(model, table, samples, sensitivity(model, table, samples), max_drop=10)
+    data = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert (data["keep"], data["metric"], data["quantizable"], data["reached"]) == (["second"], "argmax", 3, True)
+    assert [trial["keep"] for trial in data["trials"]] == [[], ["second"]]
 
 
 def test_a_metric_that_does_not_exist_or_fit_is_named(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from workbench.calibration.trials import Trials
 from workbench.errors import ConfigError
 from workbench.evaluation import METRICS, Evaluation
 from workbench.model import Model
-from workbench.types import Listener, LogLine, count_of, ignore
+from workbench.types import Listener, LogLine, Progress, count_of, ignore
 
 TRIALS = 40
 """The most variants that are measured in search of a plan."""
+_PHASE = "Searching for the layers to leave in float"
 _WORDS = {
     "top1": ("top-1 accuracy", "points"),
     "top5": ("top-5 accuracy", "points"),
@@ -120,6 +121,7 @@ def plan(
     ground = Trials(model, table.amax, samples, indices, size=size, listener=listener, cancel=cancel)
     search = _Search(ground, measured.order, max_drop, metric, trials, listener)
     keep = search.fewer(search.prefix())
+    listener(Progress(_PHASE, 1, 1))
     return Plan(search.metric, max_drop, keep, measured.total, search.before, search.results[keep], search.trials)
 
 
@@ -127,13 +129,8 @@ class _Search:
     def __init__(
         self, ground: Trials, order: Sequence[str], max_drop: float, metric: str, most: int, listener: Listener
     ) -> None:
-        self.ground, self.order, self.max_drop, self.most, self.listener = (
-            ground,
-            tuple(order),
-            max_drop,
-            most,
-            listener,
-        )
+        self.ground, self.order, self.max_drop = ground, tuple(order), max_drop
+        self.most, self.listener = most, listener
         self.results: dict[tuple[str, ...], Evaluation] = {}
         self.before = ground.measure((), _PHASE, 0, most)
         self.results[()] = self.before
@@ -147,9 +144,9 @@ class _Search:
         """Measure it, unless it was measured already."""
         if keep not in self.results:
             self.results[keep] = self.ground.measure(keep, _PHASE, len(self.results), self.most)
-        drop = self.results[keep].drop(self.metric)
-        self.listener(LogLine("info", f"{count_of(len(keep), 'layer')} in float: {_told(drop, self.metric)}"))
-        return drop.value <= self.max_drop
+            told = _told(self.results[keep].drop(self.metric), self.metric)
+            self.listener(LogLine("info", f"{count_of(len(keep), 'layer')} in float: {told}"))
+        return self.results[keep].drop(self.metric).value <= self.max_drop
 
     def prefix(self) -> tuple[str, ...]:
         """The first nodes of the order, as few as are enough; all of them where nothing less is."""
@@ -166,15 +163,13 @@ class _Search:
 
     def fewer(self, keep: tuple[str, ...]) -> tuple[str, ...]:
         """Without the nodes that need not be in float, after all."""
+        if not self.is_enough(keep):
+            return keep
         for name in reversed(keep):
             without = tuple(other for other in keep if other != name)
-            if len(keep) > 1 and len(self.results) < self.most - 1 and self.is_enough(without):
+            if len(keep) > 1 and len(self.results) < self.most and self.is_enough(without):
                 keep = without
-        self.is_enough(keep)
         return keep
-
-
-_PHASE = "Searching for the layers to leave in float"
 
 
 def _about(plan: Plan) -> str:
@@ -183,15 +178,14 @@ def _about(plan: Plan) -> str:
     if not plan.keep:
         return f"{plain} The {what} needs no layer in float."
     share = f"{count_of(len(plan.keep), 'layer')} of {plan.total} in float"
-    if len(plan.keep) == plan.total and not plan.reached:
-        return f"{plain} No plan stays within {plan.max_drop:g}."
-    return f"{plain} {share}: {_told(plan.after.drop(plan.metric), plan.metric)}."
+    after = f"{plain} {share}: {_told(plan.after.drop(plan.metric), plan.metric)}."
+    return after if plan.reached else f"{after} No plan stays within {plan.max_drop:g}."
 
 
 def _confidence(plan: Plan) -> str:
     """Whether the number of pictures is enough to say so."""
     drop, count = plan.after.drop(plan.metric), plan.after.count
-    if plan.certain or plan.metric == "relative":
+    if plan.certain or drop.low > plan.max_drop or plan.metric == "relative":
         return f"Measured on {count_of(count, 'sample')}."
     doubt = max(drop.high - drop.value, drop.value - drop.low)
     needed = math.ceil(count * (doubt / plan.max_drop) ** 2 / 100) * 100 if plan.max_drop else 0

@@ -83,7 +83,7 @@ class Sensitivity:
             "key": self.key,
             "int8": self.int8.to_json(),
             "layers": [_row(by_name[name]) for name in self.order],
-            "cumulative": [{"count": step.count, **step.evaluation.to_json()} for step in self.steps],
+            "cumulative": [{"in_float": step.count, **step.evaluation.to_json()} for step in self.steps],
             "digests": list(self.digests),
         }
 
@@ -105,7 +105,7 @@ def sensitivity_from_json(data: Mapping[str, Any]) -> Sensitivity:
         )
         for row in data["layers"]
     )
-    steps = tuple(Step(row["count"], evaluation_from_json(row)) for row in data["cumulative"])
+    steps = tuple(Step(row["in_float"], evaluation_from_json(row)) for row in data["cumulative"])
     return Sensitivity(
         model=data["model"],
         total=data["quantizable"],

@@ -57,11 +57,6 @@ class Trials:
         self._held: set[str] = set()
         self._results: dict[frozenset[str], Evaluation] = {}
 
-    @property
-    def count(self) -> int:
-        """The number of trials so far."""
-        return len(self._results)
-
     def measure(self, keep: Collection[str], phase: str, done: int = 0, total: int = 1) -> Evaluation:
         """The variant with the nodes of `keep` in float, against the model. done, total: of trials, for Progress.
 
@@ -114,5 +109,5 @@ def simulated(model: Model) -> Reference:
         model,
         graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
         enable_mem_reuse=True,
-        **{"session.disable_quant_qdq": "1"},
+        **{"session.disable_quant_qdq": "1", "session.intra_op.allow_spinning": "0"},
     )

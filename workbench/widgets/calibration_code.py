@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from workbench.preprocessing import Preprocessing
 from workbench.profiles import default_profile, format_shapes
 from workbench.types import Calibration
 
+_FLOAT = "fp16"
+"""Of the plan's layers on TensorRT up to 10; the other back ends leave them in fp32."""
+
 
 @dataclass(frozen=True)
 class Wish:
     """data: '' where the program gave arrays. opened: the collection that was read instead of collecting.
-    preprocessing: where it was changed by hand. form, path, release, keep: of the file that was written last."""
+    preprocessing: where it was changed by hand. form, path, release, keep: of the file that was written last.
+    plan: nodes to leave in float."""
 
     data: str
     opened: str
@@ -30,6 +34,7 @@ class Wish:
     path: str = ""
     release: str = ""
     keep: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
 
     @property
     def table_path(self) -> str:
@@ -100,9 +105,10 @@ def _preprocessing(how: Preprocessing) -> str:
 def _writing(model: Model, wish: Wish) -> tuple[list[str], list[str]]:
     """Imports and lines that write the table."""
     if wish.keep:
-        return ["from pathlib import Path", "from workbench.qdq import quantize"], [
-            f"quantized = quantize(model, table.amax, Path('.'), keep={list(wish.keep)!r})",
-            f"wb.save_model(quantized, {wish.table_path!r})",
+        return ["import tempfile", "from pathlib import Path", "from workbench.qdq import quantize"], [
+            "with tempfile.TemporaryDirectory() as folder:",
+            f"    quantized = quantize(model, table.amax, Path(folder), keep={list(wish.keep)!r})",
+            f"    wb.save_model(quantized, {wish.table_path!r})",
         ]
     release = f", release={wish.release!r}" if wish.release else ""
     path, form = wish.table_path or _table_path(model), wish.form if wish.table_path else "ranges"
@@ -126,24 +132,50 @@ def _building(model: Model, wish: Wish, calibration: str) -> list[str]:
     if wish.form == "qdq":
         first = f"model = wb.load_model({wish.table_path!r})  # it brings its ranges along"
         return [first, f"built = wb.build(model, wb.BuildConfig('int8'{profile}))"]
-    return [
-        f"calibration = {calibration}",
-        f"built = wb.build(model, wb.BuildConfig('int8', calibration=calibration{profile}))",
-    ]
+    lines = [f"calibration = {calibration}"]
+    if wish.plan:
+        precisions = dict.fromkeys(wish.plan, _FLOAT)
+        lines.append(f"plan = wb.BuilderOptions(layer_precisions={precisions!r})")
+    plan = ", builder=plan" if wish.plan else ""
+    return [*lines, f"built = wb.build(model, wb.BuildConfig('int8', calibration=calibration{plan}{profile}))"]
 
 
 def _shell(model: Model, wish: Wish) -> list[str]:
     path, where = snippets.shown_path(model.path), _collection_path(model, wish)
-    lines = []
-    if not wish.opened and not wish.data:
-        lines.append("# save your arrays with numpy.savez('samples.npz', ...) first")
-    if not wish.opened:
-        data, count = wish.data or "samples.npz", str(wish.count or "all")
-        lines.append(shlex.join(["workbench", "calibrate", path, "--data", data, "--samples", count, "-o", where]))
-    build = ["workbench", "build", wish.table_path if wish.form == "qdq" else path, "--precision", "int8"]
+    dims = [f"--dim={change}" for change in model.edits]
+    lines = [] if wish.opened else [*_collect_lines(wish, [path, *dims], where)]
+    if wish.table_path and (wish.overrides or wish.keep):
+        lines.append(f"# {wish.table_path}: with what was chosen for single tensors and layers, as in Python")
+    elif wish.table_path:
+        release = ["--release", wish.release] if wish.release else []
+        words = ["workbench", "calibration", "convert", where, "--to", wish.form, "--algorithm", wish.algorithm]
+        lines.append(shlex.join([*words, "--model", path, *dims, *release, "-o", wish.table_path]))
+    return [*lines, shlex.join(_build_words(model, wish, [path, *dims], where))]
+
+
+def _collect_lines(wish: Wish, source: Sequence[str], where: str) -> list[str]:
+    first = [] if wish.data else ["# save your arrays with numpy.savez('samples.npz', ...) first"]
+    words = ["workbench", "calibrate", *source, "--data", wish.data or "samples.npz", *_picture_words(wish)]
+    words += ["--samples", str(wish.count or 0), *([] if wish.until_settled else ["--to-the-end"]), "-o", where]
+    return [*first, shlex.join(words)]
+
+
+def _picture_words(wish: Wish) -> list[str]:
+    how = wish.preprocessing
+    if how is None:
+        return []
+    words = [f"--size={how.size[0]}x{how.size[1]}"] if how.size else []
+    words += [f"--resize={how.resize}", *([f"--resize-to={how.resize_to}"] if how.resize_to else [])]
+    words += [f"--channels={how.channels}", f"--scale={how.scale!r}"]
+    return [*words, *(f"--{name}={','.join(map(repr, getattr(how, name)))}" for name in ("mean", "std"))]
+
+
+def _build_words(model: Model, wish: Wish, source: Sequence[str], where: str) -> list[str]:
+    words = ["workbench", "build", *([wish.table_path] if wish.form == "qdq" else source), "--precision", "int8"]
     if wish.form != "qdq":
-        build += ["--calibration", wish.table_path or where]
+        words += ["--calibration", wish.table_path or where]
     if not wish.table_path and wish.algorithm != Calibration.algorithm:
-        build += ["--calibrator", wish.algorithm]
-    shapes = [f"--shapes={text}" for text in format_shapes(default_profile(model.inputs))]
-    return [*lines, shlex.join([*build, *shapes])]
+        words += ["--calibrator", wish.algorithm]
+    if wish.form != "qdq":
+        words += [f"--layer-precision={node}={_FLOAT}" for node in wish.plan]
+    return [*words, *(f"--shapes={text}" for text in format_shapes(default_profile(model.inputs)))]

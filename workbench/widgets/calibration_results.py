@@ -21,7 +21,7 @@ from workbench.widgets.progress import ProgressView
 from workbench.widgets.write_state import FORMS
 
 _DOING = {MEASURING: "Measuring layers", PLANNING: "Searching a plan", JUDGING: "Measuring accuracy"}
-_METRICS = {"": "usual", "top1": "top-1", "top5": "top-5", "argmax": "answers", "relative": "error"}
+_METRICS = {"": "automatic", "top1": "top-1", "top5": "top-5", "argmax": "answers", "relative": "error"}
 
 
 class Checks:
@@ -87,7 +87,7 @@ class Checks:
     def _show(self) -> None:
         state = self.state
         keep = state.plan.keep if state.plan else ()
-        self.bars.value = render_calibration.harm_bars(state.layers, keep) if state.layers else ""
+        self.bars.value = render_calibration.harm_bars(state.layers, keep, state.gain) if state.layers else ""
         self.plan.value = render_calibration.plan_card(state.plan) if state.plan else ""
         self.accuracy.value = render_calibration.accuracy_table(state.accuracy) if state.accuracy else ""
         self.error.value = render.error_card(state.error) if state.error else ""

@@ -48,6 +48,7 @@ class CalibrationState(WorkState, DataState):
         self.checks = CheckState(self.ranges, self)
         self.writer = WriteState(self.ranges, self.checks)
         self.ranges.observe(self._count_up, ["algorithm", "overrides"])
+        self.checks.observe(self._count_up, "plan")
         self.writer.observe(self._count_up, "written")
 
     @property
@@ -64,12 +65,15 @@ class CalibrationState(WorkState, DataState):
 
     def problem(self) -> str:
         """Why Collect cannot be clicked, as a sentence; empty when it can."""
+        waits = self.checks.busy or self.writer.busy
+        return self.mistake() or ("Wait for what runs below, or cancel it." if waits else "")
+
+    def mistake(self) -> str:
+        """What is missing or wrong in the form."""
         if self.model is None:
             return self.model_error or "Choose a model first."
         if self.samples is None:
             return self.field_error or self.data_error or "Name data first."
-        if self.checks.busy or self.writer.busy:
-            return "Wait for what runs below, or cancel it."
         try:
             self.wanted()
         except ConfigError as error:
@@ -185,15 +189,15 @@ class CalibrationState(WorkState, DataState):
 
     def code(self) -> dict[str, str]:
         """The same in Python and for the shell, by title; empty while the form has a mistake."""
-        if self.model is None or (self.problem() and not self.opened):
+        if self.model is None or (self.mistake() and not self.opened):
             return {}
-        file = self.writer.written
+        file, plan = self.writer.written, self.checks.plan
         stated: Preprocessing | None = None if self.opened else self.stated
         wish = Wish(
             data=self.data, opened=self.opened, preprocessing=stated, count=None if self.opened else self.wanted(),
             until_settled=self.until_settled, algorithm=self.ranges.algorithm, overrides=dict(self.ranges.overrides),
             form=file.form if file else "", path=str(file.path) if file else "",
-            release=file.release if file else "", keep=file.keep if file else (),
+            release=file.release if file else "", keep=file.keep if file else (), plan=plan.keep if plan else (),
         )  # fmt: skip
         return calibration_code(self.model, wish)
 

@@ -16,10 +16,12 @@ from workbench.calibration.sensitivity import Sensitivity, sensitivity
 from workbench.calibration.source import SAMPLES, kind_of
 from workbench.calibration.table import CalibrationTable
 from workbench.calibration.trials import Trials
+from workbench.calibration.work import gain_in_words, node_work
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.evaluation import Evaluation, overlap
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
+from workbench.profiles import default_profile, opt_shapes
 from workbench.widgets.counts import read_count
 from workbench.widgets.data_state import DataState
 from workbench.widgets.range_state import RangeState
@@ -81,6 +83,7 @@ class CheckState(WorkState):
     layers = Instance(Sensitivity, allow_none=True)
     plan = Instance(Plan, allow_none=True)
     accuracy = Instance(Accuracy, allow_none=True)
+    gain = Unicode(help="which layers int8 serves, and what those of the plan cost, in words")
 
     def __init__(self, ranges: RangeState, form: DataState) -> None:
         super().__init__()
@@ -129,7 +132,7 @@ class CheckState(WorkState):
                 given.model, given.table, finding, self.layers, max_drop=self._drop(), metric=self.metric,
                 count=read_count(self.plan_count), listener=self._listen, cancel=cancel,
             )  # fmt: skip
-            self.accuracy = None
+            self.gain, self.accuracy = _gain(given.model, self.plan.keep), None
 
         self._begin(PLANNING, work)
 
@@ -155,7 +158,7 @@ class CheckState(WorkState):
         """What was measured belongs to a collection that is gone."""
         with self.hold_trait_notifications():
             self.layers = self.plan = self.accuracy = None
-            self._measured_with = None
+            self._measured_with, self.gain = None, ""
         self._forget_work()
 
     def _begin(self, status: str, work: Callable[[_Given, threading.Event], None]) -> None:
@@ -175,6 +178,7 @@ class CheckState(WorkState):
         if self.is_stale:
             self.plan = self.accuracy = None
         self._measured_with = given.choice
+        self.gain = _gain(given.model, self.plan.keep if self.plan else ())
         self.layers = sensitivity(
             given.model, given.table, samples, count=read_count(self.layer_count), earlier=self.layers,
             each=self._keep_layers, listener=self._listen, cancel=cancel,
@@ -220,6 +224,11 @@ class _Given:
     table: CalibrationTable
     choice: object
     digests: frozenset[str]
+
+
+def _gain(model: Model, keep: Sequence[str]) -> str:
+    shapes = opt_shapes(model.inputs, (default_profile(model.inputs),))
+    return gain_in_words(node_work(model, shapes), keep)
 
 
 def _are_pictures(path: str) -> bool:

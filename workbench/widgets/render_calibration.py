@@ -44,9 +44,9 @@ def previews(shown: Sequence[Preview]) -> str:
         return f"<div class='wb-seen' data-shown='{len(shown)}'>{''.join(map(_figure, shown))}</div>"
     rows = []
     for item in shown:
-        rows += [_figures(item, values) for values in item.values] or [[escape(item.id), escape(item.error), *[""] * 6]]
-    heads = ("sample", "label", "input", "type", "shape", "smallest", "largest", "mean")
-    return render.html_table(heads, rows, numbers=(5, 6, 7)) if rows else ""
+        rows += [_figures(item, values) for values in item.values] or [[escape(item.id), escape(item.error), *[""] * 5]]
+    heads = ("sample", "input", "type", "shape", "smallest", "largest", "mean")
+    return f"<div class='wb-limits'>{render.html_table(heads, rows, numbers=(4, 5, 6))}</div>" if rows else ""
 
 
 def _figure(item: Preview) -> str:
@@ -63,10 +63,10 @@ def _figure(item: Preview) -> str:
 
 
 def _figures(item: Preview, values: Values) -> list[str]:
-    label = "" if item.label is None else str(item.label)
+    label = "" if item.label is None else f" <span class='wb-quiet'>label {item.label}</span>"
     figures = (f"{number:.4g}" for number in (values.low, values.high, values.mean))
     shape = "×".join(map(str, values.shape)) or "a single value"
-    return [escape(item.id), label, escape(values.name), values.dtype, shape, *figures]
+    return [escape(item.id) + label, escape(values.name), values.dtype, shape, *figures]
 
 
 def collection_card(collection: Collection, algorithm: str, overrides: int) -> str:
@@ -113,8 +113,9 @@ def tensor_facts(row: TensorRow, limits: Sequence[Threshold]) -> str:
 # ---- what int8 costs
 
 
-def harm_bars(measured: Sensitivity, keep: Sequence[str]) -> str:
-    """The layers that add most error, those that the plan leaves in float marked."""
+def harm_bars(measured: Sensitivity, keep: Sequence[str], gain: str = "") -> str:
+    """The layers that add most error, those that the plan leaves in float marked; and the error as they return to
+    float one after the other."""
     layers = sorted(measured.layers, key=lambda item: -item.harm)
     most = max((item.harm for item in layers if math.isfinite(item.harm)), default=0.0)
     cells = []
@@ -133,6 +134,39 @@ def harm_bars(measured: Sensitivity, keep: Sequence[str]) -> str:
     return (
         f"<div class='wb-quiet'>{head}{more}. {note}</div>"
         f"<div class='wb-harm' data-layers='{len(layers)}'>{''.join(cells)}</div>"
+        f"<div class='wb-quiet'>{escape(gain)}</div>{_steps(measured)}"
+    )
+
+
+_STEPS_WIDTH, _STEPS_HEIGHT, _STEPS_LEFT, _STEPS_TOP = 720, 90, 56, 10
+
+
+def _steps(measured: Sensitivity) -> str:
+    """A line: relative error of the outputs by the number of layers that are in float."""
+    errors = [(step.count, step.evaluation.drop("relative").value) for step in measured.steps]
+    most = max((error for _, error in errors if math.isfinite(error)), default=0.0)
+    if len(errors) < 2 or not most:
+        return ""
+    last, bottom = errors[-1][0], _STEPS_TOP + _STEPS_HEIGHT
+    wide = _STEPS_WIDTH - _STEPS_LEFT - 12
+    points = " ".join(
+        f"{_STEPS_LEFT + wide * count / last:.1f},{bottom - _STEPS_HEIGHT * min(error / most, 1.0):.1f}"
+        for count, error in errors
+    )
+    labels = [(0, "0"), (last, str(last))]
+    marks = "".join(
+        f"<text x='{_STEPS_LEFT + wide * count / last:.1f}' y='{bottom + 15}' text-anchor='middle'>{text}</text>"
+        for count, text in labels
+    )
+    title = "error left when the most harmful layers are in float, one after the other"
+    return (
+        f"<div class='wb-histogram' data-steps='{len(errors)}'><svg viewBox='0 0 {_STEPS_WIDTH} {bottom + 22}' "
+        f"role='img' aria-label='{title}'><line x1='{_STEPS_LEFT}' x2='{_STEPS_WIDTH - 12}' y1='{bottom}' "
+        f"y2='{bottom}'/><polyline class='wb-left' points='{points}'/>"
+        f"<text x='{_STEPS_LEFT - 6}' y='{_STEPS_TOP + 4}' text-anchor='end'>{most:.3g} %</text>"
+        f"<text x='{_STEPS_LEFT - 6}' y='{bottom + 4}' text-anchor='end'>0</text>{marks}"
+        f"<text x='{_STEPS_LEFT + wide / 2}' y='{bottom + 15}' text-anchor='middle'>{title}</text>"
+        "</svg></div>"
     )
 
 
@@ -148,16 +182,22 @@ def plan_card(plan: Plan) -> str:
     )
 
 
+_TITLES = {"top1": "top-1", "top5": "top-5"}
+
+
 def accuracy_table(accuracy: Accuracy) -> str:
     """FP32, INT8, and INT8 with the plan, each with its 95 % confidence interval."""
     plain = accuracy.plain
     variants = [("INT8, all layers", plain)]
     if accuracy.planned is not None:
         variants.append((f"INT8, {count_of(len(accuracy.keep), 'layer')} in float", accuracy.planned))
-    columns = [name for name in ("top1", "top5") if getattr(plain, name) is not None]
-    heads = ["", *(f"{name[:3]}-{name[3:]}" for name in columns), "lost", "same answers", "relative error"]
-    reference = ["FP32", *(_interval(getattr(plain, name).reference) for name in columns), "", "", ""]
-    rows = [reference, *([name, *_scores(item, columns)] for name, item in variants)]
+    titles = {name: title for name, title in _TITLES.items() if getattr(plain, name) is not None}
+    columns = list(titles)
+    lost = [f"{titles[name]} lost" for name in columns[:1]]
+    heads = ["", *titles.values(), *lost, "same answers", "relative error"]
+    rows = [[name, *_scores(item, columns)] for name, item in variants]
+    if columns:
+        rows.insert(0, ["FP32", *(_interval(getattr(plain, name).reference) for name in columns), "", "", ""])
     warning = f"<p class='wb-bad' role='alert'>{escape(accuracy.warning)}</p>" if accuracy.warning else ""
     note = (
         f"{count_of(plain.count, 'sample')}; below each number where the true one lies with 95 % confidence. "
@@ -169,13 +209,13 @@ def accuracy_table(accuracy: Accuracy) -> str:
 
 def _scores(evaluation: Evaluation, columns: Sequence[str]) -> list[str]:
     metrics = evaluation.metrics
-    lost = _interval(evaluation.drop(columns[0]), "points") if columns else ""
+    lost = [_interval(evaluation.drop(columns[0]), "points")] if columns else []
     same = ""
     if "argmax" in metrics:
         drop = evaluation.drop("argmax")
         same = _interval(Interval(100 - drop.value, 100 - drop.high, 100 - drop.low))
     scores = (_interval(getattr(evaluation, name).other) for name in columns)
-    return [*scores, lost, same, _interval(evaluation.drop("relative"))]
+    return [*scores, *lost, same, _interval(evaluation.drop("relative"))]
 
 
 def _interval(item: Interval, unit: str = "%") -> str:
