@@ -70,7 +70,7 @@ def test_tensorrts_tables_are_read_and_written_byte_for_byte(
     engine = built(fashion_cnn, FASHION, precision="int8", calibration=wb.Calibration(str(samples), algorithm)).engine
     theirs = engine.folder / CALIBRATION
     found = read_table(theirs)
-    assert (found.algorithm, found.release) == (algorithm, "8600")
+    assert (found.algorithm, found.release) == (algorithm, "" if algorithm == "legacy" else "8600")
     assert write_table(found, tmp_path / "again.cache", "trt-cache").read_bytes() == theirs.read_bytes()
 
 
@@ -130,7 +130,7 @@ def test_a_model_quantized_here_needs_no_calibration(
 
 def test_nodes_left_in_float_compute_in_float(built: Builder, fashion_cnn: Model, collection: Path) -> None:
     kept = next(node.name for node in fashion_cnn.nodes if node.op_type == "Conv")
-    options = wb.BuilderOptions(layer_precisions={kept: "fp32"}, optimization_level=1)
+    options = wb.BuilderOptions(layer_precisions={kept: "fp32"})
     calibration = wb.Calibration(str(collection))
     engine = built(fashion_cnn, FASHION, precision="int8", calibration=calibration, builder=options).engine
     by_node = {node: layer.precision for layer in read_layers(engine) for node in layer.nodes}

@@ -359,3 +359,14 @@ def test_a_table_as_json_has_scale_and_range_of_every_tensor(tmp_path: Path) -> 
     assert shown["tensors"][2]["scale"] * 127 == shown["tensors"][2]["amax"]
     broken = table_to_json(CalibrationTable({"x": float("nan")}))
     assert json.loads(json.dumps(broken, allow_nan=False))["tensors"] == [{"tensor": "x", "amax": None, "scale": None}]
+
+
+def test_a_cache_of_the_legacy_calibrator_names_no_release_and_comes_back_byte_for_byte(tmp_path: Path) -> None:
+    """As TensorRT 8.6.0 wrote it on an H200."""
+    path = tmp_path / "legacy.cache"
+    path.write_text("0 3ff0000000000000 3fefff2e48e8a71e\nimage: 3c010204\n/stem/relu/Relu_output_0: 3d1817e4\n")
+    found = read_table(path)
+    assert (found.algorithm, found.release, found.format) == ("legacy", "", "trt-cache")
+    assert found.amax["image"] == pytest.approx(1.0)
+    again = write_table(found, tmp_path / "again.cache", "trt-cache")
+    assert again.read_bytes() == path.read_bytes()

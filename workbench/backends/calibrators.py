@@ -127,7 +127,7 @@ def make_calibrator(trt: ModuleType, calibration: Calibration, batch: Batch, fol
     text = write_cache(table.amax, release_digits(trt.__version__), table.cache_header)  # TensorRT takes its own alone
     content = text.encode("utf-8", "surrogateescape")
     cache.write_bytes(content)
-    return _calibrator(trt, table.cache_header, iter(()), 1, content, cache)
+    return _calibrator(trt, table.cache_header.split()[0], iter(()), 1, content, cache)
 
 
 def _batches_on_gpu(path: Path, batch: Batch, listener: Listener) -> Iterator[dict[str, int]]:

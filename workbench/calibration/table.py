@@ -18,7 +18,7 @@ import numpy as np
 
 from workbench.calibration.ort_table import STEM, read_flatbuffers, read_json
 from workbench.calibration.qdq_ranges import read_qdq
-from workbench.calibration.text_tables import HEADERS, LEVELS, Ranges, read_cache, read_numbers
+from workbench.calibration.text_tables import HEADERS, LEVELS, Ranges, is_cache, read_cache, read_numbers
 from workbench.errors import ConfigError
 from workbench.model import load_model
 from workbench.types import CALIBRATORS
@@ -88,9 +88,9 @@ def read_table(path: str | Path) -> CalibrationTable:
     if b"\0" in data[:4]:
         return _table(read_flatbuffers(where, data), "ort")
     text = _text(data, where)
-    if text.startswith("TRT-"):
+    if is_cache(text):
         release, header, ranges = read_cache(where, text)
-        return CalibrationTable(ranges.amax, HEADERS[header], release, "trt-cache", header, ranges.notes)
+        return CalibrationTable(ranges.amax, HEADERS[header.split()[0]], release, "trt-cache", header, ranges.notes)
     form, ranges = read_numbers(where, text)
     return _table(ranges, form)
 

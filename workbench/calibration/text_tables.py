@@ -25,6 +25,9 @@ LEVELS = 127
 """A scale is the range / 127."""
 
 _HEADER = re.compile(r"TRT-([0-9X]+)-(\w+)")  # Paddle2ONNX writes 8XXX for the release
+_LEGACY = re.compile(r"\d+ [0-9a-f]{16} [0-9a-f]{16}")
+"""How caches of the legacy calibrator begin, without a release: regression cutoff and quantile, bits of float64."""
+_LEGACY_NAME, _USUAL_LEGACY = "LegacyCalibration", "0 3ff0000000000000 3fefff2e48e8a71e"  # 1.0 and 0.9999
 _CACHE_LINE = re.compile(r"(.+): ([0-9a-fA-F]{1,8})", re.DOTALL)
 _FLOAT = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGES_LINE = re.compile(rf"(.+): *({_FLOAT})", re.DOTALL | re.ASCII)
@@ -41,15 +44,26 @@ class Ranges(NamedTuple):
 
 
 def read_cache(where: str, text: str) -> tuple[str, str, Ranges]:
-    """Release, TensorRT's name of the algorithm, and ranges of a calibration cache. Raises ConfigError."""
+    """Release, TensorRT's name of the algorithm, and ranges of a calibration cache. Raises ConfigError.
+
+    The legacy calibrator's names no release; after its name stand the numbers that its first line holds.
+    """
     first, _, body = text.partition("\n")
+    form = "tensor name: 8 hexadecimal digits"
+    if _LEGACY.fullmatch(first.rstrip()):
+        return "", f"{_LEGACY_NAME} {first.rstrip()}", _read(where, body, 2, form, _CACHE_LINE, _from_bits)
     header = _HEADER.fullmatch(first.rstrip())
     if header is None or header[2] not in HEADERS:
         raise ConfigError(
             f"{where}: not a calibration table: it begins with {first[:60]!a}, not with a line like "
             "TRT-8600-EntropyCalibration2; calibrate again."
         )
-    return header[1], header[2], _read(where, body, 2, "tensor name: 8 hexadecimal digits", _CACHE_LINE, _from_bits)
+    return header[1], header[2], _read(where, body, 2, form, _CACHE_LINE, _from_bits)
+
+
+def is_cache(text: str) -> bool:
+    """Whether a text begins as TensorRT's calibration caches do."""
+    return text.startswith("TRT-") or _LEGACY.fullmatch(text.partition("\n")[0].rstrip()) is not None
 
 
 def release_digits(release: str) -> str:
@@ -65,7 +79,9 @@ def release_digits(release: str) -> str:
 
 def write_cache(amax: Mapping[str, float], release: str, header: str) -> str:
     """A calibration cache, byte for byte as TensorRT writes it; a range of 0 stands in it as 0."""
-    return f"TRT-{release}-{header}\n" + "".join(f"{name}: {_to_bits(value)}\n" for name, value in amax.items())
+    name, _, numbers = header.partition(" ")
+    first = (numbers or _USUAL_LEGACY) if name == _LEGACY_NAME else f"TRT-{release}-{name}"
+    return f"{first}\n" + "".join(f"{tensor}: {_to_bits(value)}\n" for tensor, value in amax.items())
 
 
 def read_numbers(where: str, text: str) -> tuple[str, Ranges]:
