@@ -18,14 +18,14 @@ import numpy as np
 
 from workbench.calibration.ort_table import STEM, read_flatbuffers, read_json
 from workbench.calibration.qdq_ranges import read_qdq
-from workbench.calibration.text_tables import HEADERS, LEVELS, Ranges, is_cache, read_cache, read_numbers
+from workbench.calibration.text_tables import HEADERS, LEVELS, USUAL_LEGACY, Ranges, is_cache, read_cache, read_numbers
 from workbench.errors import ConfigError
 from workbench.model import load_model
 from workbench.types import CALIBRATORS
 
 FORMATS = ("trt-cache", "ranges", "ort", "qdq")
 ALGORITHMS = CALIBRATORS
-_CACHES = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration", "legacy": "LegacyCalibration"}
+_CACHES = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration", "legacy": USUAL_LEGACY}
 
 # Where Paddle Inference keeps what TensorRT's calibrator gave it (GetTrtCalibPath in its analysis/helper.h).
 _PADDLE_FOLDER, _PADDLE_PREFIX = "_opt_cache", "trt_calib_"

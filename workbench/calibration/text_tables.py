@@ -27,7 +27,9 @@ LEVELS = 127
 _HEADER = re.compile(r"TRT-([0-9X]+)-(\w+)")  # Paddle2ONNX writes 8XXX for the release
 _LEGACY = re.compile(r"\d+ [0-9a-f]{16} [0-9a-f]{16}")
 """How caches of the legacy calibrator begin, without a release: regression cutoff and quantile, bits of float64."""
-_LEGACY_NAME, _USUAL_LEGACY = "LegacyCalibration", "0 3ff0000000000000 3fefff2e48e8a71e"  # 1.0 and 0.9999
+_LEGACY_NAME = "LegacyCalibration"
+USUAL_LEGACY = f"{_LEGACY_NAME} 0 3ff0000000000000 3fefff2e48e8a71e"
+"""The same with its name; cutoff 1.0, quantile 0.9999."""
 _CACHE_LINE = re.compile(r"(.+): ([0-9a-fA-F]{1,8})", re.DOTALL)
 _FLOAT = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGES_LINE = re.compile(rf"(.+): *({_FLOAT})", re.DOTALL | re.ASCII)
@@ -80,7 +82,7 @@ def release_digits(release: str) -> str:
 def write_cache(amax: Mapping[str, float], release: str, header: str) -> str:
     """A calibration cache, byte for byte as TensorRT writes it; a range of 0 stands in it as 0."""
     name, _, numbers = header.partition(" ")
-    first = (numbers or _USUAL_LEGACY) if name == _LEGACY_NAME else f"TRT-{release}-{name}"
+    first = numbers or f"TRT-{release}-{name}"
     return f"{first}\n" + "".join(f"{tensor}: {_to_bits(value)}\n" for tensor, value in amax.items())
 
 
