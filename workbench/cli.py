@@ -152,6 +152,12 @@ def _calibration_verbs(command: Command) -> None:
     calibration.add_argument("--dim", action="append", default=[], help=argparse.SUPPRESS)
     options.algorithm_options(calibration)
 
+    sensitivity = command(
+        "sensitivity", calibrating.sensitivity, "which layers int8 costs accuracy, and which to leave in float"
+    )
+    options.model_options(sensitivity)
+    options.sensitivity_options(sensitivity)
+
     dataset = command("dataset", calibrating.dataset, "write pictures as the binary data set of Paddle's tutorials")
     options.model_options(dataset)
     options.data_options(dataset)

@@ -9,6 +9,7 @@ from models import FASHION_CNN, OCR_CLS
 from PIL import Image
 
 from workbench.calibration.collection import load_collection
+from workbench.calibration.samples import open_samples
 from workbench.calibration.table import read_table
 from workbench.cli import main
 from workbench.model import load_model
@@ -134,3 +135,31 @@ def test_what_is_missing_or_does_not_fit_is_told(
     assert "--size 224: write HEIGHTxWIDTH" in refused(
         capsys, "calibrate", str(FASHION_CNN), "--data", str(PICTURES), "-o", "x.calib", "--size", "224"
     )
+
+
+def test_sensitivity_tells_layers_plan_and_what_int8_gains(
+    collected: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples = open_samples(PICTURES, load_model(FASHION_CNN))
+    items = [samples.read(index) for index in range(101, 400)]
+    np.savez(
+        tmp_path / "test.npz",
+        image=np.concatenate([item.feeds["image"] for item in items]),
+        labels=np.array([item.label for item in items]),
+    )
+    common = ["sensitivity", str(FASHION_CNN), "--data", str(tmp_path / "test.npz"), "--calibration", str(collected)]
+    data = told(capsys, *common, "--samples", "16", "--max-drop", "5")
+    layers = data["sensitivity"]["layers"]
+    assert len(layers) == data["plan"]["quantizable"] == 11
+    assert layers[0]["harm"] >= layers[-1]["harm"] >= 0 and layers[0]["harm"] > 0
+    assert (data["plan"]["metric"], data["plan"]["reached"], data["plan"]["keep"]) == ("top1", True, [])
+    assert {row["node"] for row in data["work"]} == {row["node"] for row in layers}
+    assert data["gain"].startswith("7 layers of 11 gain from int8")
+
+
+def test_the_same_pictures_in_calibration_and_test_are_told(
+    collected: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["sensitivity", str(FASHION_CNN), "--data", str(PICTURES), "--calibration", str(collected)]
+    data = told(capsys, *common, "--samples", "8", "--max-drop", "5")
+    assert data["warning"].startswith("64 pictures of 10,000 served for calibration too")

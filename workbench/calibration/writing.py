@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from workbench import qdq
@@ -46,14 +47,20 @@ def convert(
 
 
 def write_table(
-    table: CalibrationTable, path: str | Path, form: str, *, model: Model | None = None, release: str = ""
+    table: CalibrationTable,
+    path: str | Path,
+    form: str,
+    *,
+    model: Model | None = None,
+    release: str = "",
+    keep: Collection[str] = (),
 ) -> Path:
     """Write a table, whole or not at all; returns the path. The tensors keep their order.
 
     form: one of FORMATS. 'trt-cache': for this release of TensorRT ('8.6.1' or '8601'), without one the table's own or
     RELEASE; what TensorRT wrote is written byte for byte. 'ort': a folder for all of ONNX Runtime's files, or a name
-    ending in one of their suffixes for that one. 'qdq': `model` with Q/DQ nodes. 'ranges' and 'ort' leave out tensors
-    without a range.
+    ending in one of their suffixes for that one. 'qdq': `model` with Q/DQ nodes, the nodes named in `keep` left in
+    float. 'ranges' and 'ort' leave out tensors without a range.
     Raises ConfigError, also for ranges that are no finite numbers and names that the form cannot hold.
     """
     path = Path(os.path.abspath(Path(path).expanduser()))
@@ -68,7 +75,7 @@ def write_table(
         elif form == "ort":
             _write_ort(path, table)
         elif form == "qdq":
-            _write_model(path, table, model)
+            _write_model(path, table, model, keep)
         else:
             raise ConfigError(f"there is no form of tables {form!r}; choose one of {', '.join(FORMATS)}.")
     except OSError as error:
@@ -93,12 +100,12 @@ def _write_ort(path: Path, table: CalibrationTable) -> None:
         _replace(path / f"{ort_table.STEM}{suffix}", content)
 
 
-def _write_model(path: Path, table: CalibrationTable, model: Model | None) -> None:
+def _write_model(path: Path, table: CalibrationTable, model: Model | None, keep: Collection[str]) -> None:
     if model is None:
         raise ConfigError(f"{path}: Q/DQ nodes stand in a model; name the one that the table belongs to.")
     raise_for(lint(table, model), str(path))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        save_model(qdq.quantize(model, table.amax, Path(folder)), path)
+        save_model(qdq.quantize(model, table.amax, Path(folder), keep=keep), path)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`workbench calibrate`, `calibration` and `dataset`."""
+"""`workbench calibrate`, `calibration`, `sensitivity` and `dataset`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ from workbench.calibration.collect import collect
 from workbench.calibration.collection import SUFFIX, Collection, is_collection, load_collection, merge, save_collection
 from workbench.calibration.lint import Finding, lint, raise_for
 from workbench.calibration.paddle_dataset import write_paddle_dataset
+from workbench.calibration.plan import plan as search
 from workbench.calibration.samples import Samples, open_samples
+from workbench.calibration.sensitivity import Sensitivity
+from workbench.calibration.sensitivity import sensitivity as measure
+from workbench.calibration.source import read_ranges
 from workbench.calibration.table import CalibrationTable, read_table, table_to_json
 from workbench.calibration.thresholds import thresholds
+from workbench.calibration.work import gain_in_words, node_work
 from workbench.calibration.writing import form_of, write_table
 from workbench.commands.common import height_and_width, numbers, read_model
 from workbench.errors import ConfigError, FeedError
+from workbench.evaluation import overlap
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
-from workbench.terminal import Printer, table
+from workbench.terminal import Printer
+from workbench.terminal import table as table_of
 from workbench.types import count_of
+
+_SHOWN = 20
 
 
 def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
@@ -138,7 +147,7 @@ def _table_text(found: CalibrationTable, findings: Sequence[Finding]) -> str:
     )
     rows = [(name, f"{amax:.6g}", f"{found.scale(name):.6g}") for name, amax in found.amax.items()]
     told = [f"{item.severity}: {item}" for item in findings]
-    return "\n".join([head, table([("tensor", "amax", "scale"), *rows]), *told])
+    return "\n".join([head, table_of([("tensor", "amax", "scale"), *rows]), *told])
 
 
 def _ranges(path: str, options: argparse.Namespace) -> CalibrationTable:
@@ -178,3 +187,32 @@ def _output(options: argparse.Namespace) -> str:
     if not options.output:
         raise ConfigError(f"calibration {options.do} writes a file: name it with -o FILE.")
     return str(options.output)
+
+
+def sensitivity(options: argparse.Namespace) -> tuple[Any, str]:
+    """Stopped, it tells what was measured until then."""
+    model, printer, seen = read_model(options), Printer(options.verbose), list[Sensitivity]()
+    table, samples = (
+        read_ranges(options.calibration, model, options.algorithm, listener=printer),
+        read_data(options, model),
+    )
+    try:
+        measured = measure(model, table, samples, count=options.samples or None, each=seen.append, listener=printer)
+    except KeyboardInterrupt:
+        if not seen:
+            raise
+        return {"sensitivity": seen[-1].to_json(), "plan": None, "warning": ""}, _layers_text(seen[-1])
+    best = search(model, table, samples, measured, max_drop=options.max_drop, metric=options.metric, listener=printer)
+    known = load_collection(options.calibration).samples.values() if is_collection(options.calibration) else ()
+    warning = overlap(best.before.digests, known)
+    work = node_work(model, {name: array.shape for name, array in samples.read(0).feeds.items()})
+    data = {"sensitivity": measured.to_json(), "plan": best.to_json(), "work": [item.to_json() for item in work]}
+    data |= {"gain": gain_in_words(work, best.keep), "warning": warning}
+    told = [_layers_text(measured), best.verdict, *(f"--layer-precision {name}=fp16" for name in best.keep)]
+    return data, "\n".join(filter(None, [*told, gain_in_words(work, best.keep), warning]))
+
+
+def _layers_text(measured: Sensitivity) -> str:
+    rows = [(item.node, item.op_type, f"{item.harm:.3g} %") for item in measured.layers[:_SHOWN]]
+    more = f"\nand {len(measured.layers) - _SHOWN} more (--json)" if len(measured.layers) > _SHOWN else ""
+    return table_of([("node", "operator", "error added"), *rows]) + more

@@ -7,6 +7,7 @@ import argparse
 from workbench.calibration.table import FORMATS
 from workbench.calibration.thresholds import COMPUTED
 from workbench.errors import ConfigError
+from workbench.evaluation import METRICS
 from workbench.preprocessing import CHANNELS, RESIZES
 from workbench.subgraphs.releases import RELEASES
 from workbench.types import CALIBRATORS, PRECISIONS, Calibration, parse_size
@@ -168,6 +169,20 @@ def calibrate_options(parser: argparse.ArgumentParser) -> None:
     algorithm_options(parser)
     parser.add_argument("--budget", type=size, default="128M", help="memory for activations (default 128M)")
     parser.add_argument("--to-the-end", action="store_true", help="collect all samples, also when ranges have settled")
+    parser.add_argument("--verbose", action="store_true", help="print every step on stderr")
+
+
+def sensitivity_options(parser: argparse.ArgumentParser) -> None:
+    data_options(parser)
+    parser.add_argument(
+        "--calibration", required=True, metavar="FILE", help="a collection (.calib) or a table of any kind"
+    )
+    parser.add_argument("--algorithm", choices=COMPUTED, default="entropy", help="from a collection (default entropy)")
+    parser.add_argument("--samples", type=count, default=64, help="for each layer (default 64; 0: all)")
+    parser.add_argument("--max-drop", type=float, default=0.2, metavar="X", help="most points to lose (default 0.2)")
+    parser.add_argument(
+        "--metric", choices=METRICS, default="", help="(default: top1 with labels, else argmax, else relative)"
+    )
     parser.add_argument("--verbose", action="store_true", help="print every step on stderr")
 
 

@@ -104,17 +104,12 @@ def _preprocessing(how: Preprocessing) -> str:
 
 def _writing(model: Model, wish: Wish) -> tuple[list[str], list[str]]:
     """Imports and lines that write the table."""
-    if wish.keep:
-        return ["import tempfile", "from pathlib import Path", "from workbench.qdq import quantize"], [
-            "with tempfile.TemporaryDirectory() as folder:",
-            f"    quantized = quantize(model, table.amax, Path(folder), keep={list(wish.keep)!r})",
-            f"    wb.save_model(quantized, {wish.table_path!r})",
-        ]
     release = f", release={wish.release!r}" if wish.release else ""
     path, form = wish.table_path or _table_path(model), wish.form if wish.table_path else "ranges"
     needs_model = ", model=model" if form == "qdq" else ""
+    keep = f", keep={list(wish.keep)!r}" if wish.keep else ""
     return ["from workbench.calibration.writing import write_table"], [
-        f"write_table(table, {path!r}, {form!r}{needs_model}{release})"
+        f"write_table(table, {path!r}, {form!r}{needs_model}{release}{keep})"
     ]
 
 

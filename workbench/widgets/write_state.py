@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from traitlets import Bool, Instance, Unicode, observe
 
-from workbench import qdq
 from workbench.calibration.collection import SUFFIX, save_collection
 from workbench.calibration.lint import Finding, lint, raise_for
-from workbench.calibration.table import CalibrationTable
 from workbench.calibration.text_tables import release_digits
 from workbench.calibration.writing import RELEASE, write_table
 from workbench.errors import ConfigError
-from workbench.model import Model
-from workbench.saving import save_model
 from workbench.types import Calibration
 from workbench.widgets.check_state import CheckState
 from workbench.widgets.range_state import RangeState
@@ -114,7 +109,7 @@ class WriteState(WorkState):
                 table = self.ranges.table()
                 findings = lint(table, model)
                 raise_for(findings, str(path))
-                _write(table, path, form, model, release, keep)
+                write_table(table, path, form, model=model, release=release, keep=keep)
             self.written = Written(path, form, release, keep, choice, findings)
 
         self._run(WRITING, work)
@@ -148,12 +143,3 @@ class WriteState(WorkState):
     @observe("form")
     def _form_changed(self, change: object) -> None:
         self.path = ""
-
-
-def _write(table: CalibrationTable, path: Path, form: str, model: Model, release: str, keep: tuple[str, ...]) -> None:
-    if not keep:
-        write_table(table, path, form, model=model, release=release)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        save_model(qdq.quantize(model, table.amax, Path(folder), keep=keep), path)
