@@ -57,6 +57,20 @@ class Evaluation:
     def _classes(self) -> Interval | None:
         return next((item.argmax for item in self.outputs if item.argmax), None)
 
+    def __str__(self) -> str:
+        """What matters most first: accuracy with what was lost, then how far outputs lie apart."""
+        scores = (("top-1", self.top1), ("top-5", self.top5))
+        lines = [
+            f"{name} {score.reference.value:.2f} % -> {score.other.value:.2f} %, {score.drop.value:+.2f} points lost "
+            f"({score.drop.low:+.2f} to {score.drop.high:+.2f} with 95 % confidence)"
+            for name, score in scores
+            if score
+        ]
+        for item in self.outputs:
+            same = f", {item.argmax.value:.2f} % of the classes the same" if item.argmax else ""
+            lines.append(f"{item.output}: {item.relative.value:.2f} % apart, {item.snr_db.value:.1f} dB{same}")
+        return "\n".join([count_of(self.count, "picture"), *lines])
+
     def to_json(self) -> dict[str, Any]:
         """JSON has no infinity and no NaN: null in their place."""
         data: dict[str, Any] = _finite(asdict(self))

@@ -24,6 +24,7 @@ NEEDS_TORCH = pytest.mark.skipif(
         "02_input_shapes",
         "03_build_and_reuse",
         "04_subgraph_fusion",
+        "05_calibrate",
     ],
 )
 def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:

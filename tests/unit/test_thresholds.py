@@ -146,3 +146,12 @@ def test_merging_changes_no_range() -> None:
     merged = merge_histograms(histogram_of(values[:90_000]), histogram_of(values[90_000:]))
     for algorithm in COMPUTED:
         assert threshold(merged, algorithm) == threshold(histogram_of(values), algorithm)
+
+
+def test_entropy_keeps_the_values_of_a_histogram_full_of_spikes() -> None:
+    """A plain background gives a few values very often; the published procedure cuts at one of them."""
+    generator = np.random.default_rng(0)
+    spikes = np.repeat(np.float32([0.05, 0.11, 0.15, 0.18, 0.22, 0.26, 0.3, 0.318]), 40_000)
+    values = np.concatenate([np.zeros(300_000, np.float32), spikes, np.abs(normal(60_000) * 1.5)])
+    histogram = histogram_of(generator.permutation(values))
+    assert clipped_share(histogram, threshold(histogram, "entropy")) <= 0.003

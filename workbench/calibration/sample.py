@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -62,6 +62,35 @@ class Samples(Protocol):
 
     def read(self, index: int) -> Sample:
         """Raises FeedError for a sample that is broken or does not fit the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of the samples, by their indices; samples themselves."""
+
+    samples: Samples
+    indices: Sequence[int]
+
+    @property
+    def about(self) -> str:
+        return self.samples.about
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        return self.samples.preprocessing
+
+    @property
+    def has_labels(self) -> bool:
+        return self.samples.has_labels
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def id_of(self, index: int) -> str:
+        return self.samples.id_of(self.indices[index])
+
+    def read(self, index: int) -> Sample:
+        return self.samples.read(self.indices[index])
 
 
 @dataclass(frozen=True)

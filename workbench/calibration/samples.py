@@ -11,13 +11,13 @@ from workbench.calibration.arrays import arrays_of, feeds_of, npy_of, npz_of
 from workbench.calibration.idx import idx_in, idx_of, is_idx
 from workbench.calibration.paddle_dataset import paddle_dataset_of
 from workbench.calibration.pictures import pictures_of
-from workbench.calibration.sample import Batch, Sample, Samples, Skipped, batches, choose, read_samples
+from workbench.calibration.sample import Batch, Part, Sample, Samples, Skipped, batches, choose, read_samples
 from workbench.errors import ConfigError, FeedError
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
 from workbench.types import Feeds
 
-__all__ = ["Batch", "Sample", "Samples", "Skipped", "batches", "choose", "open_samples", "read_samples"]
+__all__ = ["Batch", "Part", "Sample", "Samples", "Skipped", "batches", "choose", "open_samples", "read_samples"]
 
 
 def open_samples(

@@ -17,7 +17,7 @@ COMPUTED = ("entropy", "minmax", "percentile", "mse")
 """The algorithms that a collection serves; 'legacy' is TensorRT's own."""
 _LEVELS = 128
 _CANDIDATES = 128
-_MOST_CLIPPED = 0.01
+_MOST_CLIPPED = 0.003
 
 
 def thresholds(
@@ -93,7 +93,7 @@ def _entropy(histogram: Histogram) -> float:
 
     As NVIDIA's pytorch-quantization does it after 'S. Migacz, 8-bit Inference with TensorRT, GTC 2017': the first bin
     counts as much as the second, what is beyond the range goes to its last bin, and of equals the widest is taken.
-    Unlike there no range is taken that clips more than 1 % of the values: where single values are very frequent, as in
+    Unlike there no range is taken that clips more than 0.3 % of the values: where single values are very frequent, as in
     pictures with a plain background, the divergence has sharp minima that mean nothing.
     """
     magnitudes = histogram.magnitudes

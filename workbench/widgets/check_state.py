@@ -10,8 +10,7 @@ from pathlib import Path
 from traitlets import Instance, Unicode
 
 from workbench.calibration.plan import Plan, plan
-from workbench.calibration.sample import Sample
-from workbench.calibration.samples import Samples, choose, open_samples
+from workbench.calibration.samples import Part, Samples, choose, open_samples
 from workbench.calibration.sensitivity import Sensitivity, sensitivity
 from workbench.calibration.source import SAMPLES, kind_of
 from workbench.calibration.table import CalibrationTable
@@ -20,7 +19,6 @@ from workbench.calibration.work import gain_in_words, node_work
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.evaluation import Evaluation, overlap
 from workbench.model import Model
-from workbench.preprocessing import Preprocessing
 from workbench.profiles import default_profile, opt_shapes
 from workbench.widgets.counts import read_count
 from workbench.widgets.data_state import DataState
@@ -39,35 +37,6 @@ class Accuracy:
     planned: Evaluation | None
     keep: tuple[str, ...]
     warning: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some of the samples."""
-
-    samples: Samples
-    indices: Sequence[int]
-
-    @property
-    def about(self) -> str:
-        return self.samples.about
-
-    @property
-    def preprocessing(self) -> Preprocessing | None:
-        return self.samples.preprocessing
-
-    @property
-    def has_labels(self) -> bool:
-        return self.samples.has_labels
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def id_of(self, index: int) -> str:
-        return self.samples.id_of(self.indices[index])
-
-    def read(self, index: int) -> Sample:
-        return self.samples.read(self.indices[index])
 
 
 class CheckState(WorkState):
