@@ -17,7 +17,7 @@ from workbench.recorded import RUNS
 
 FROM_ENGINE = {"inspector": INSPECTION, "table": CALIBRATION}
 """What is kept of an engine's folder."""
-_LARGE = 200_000
+_LARGE = 10_000
 
 
 def keep_text(folder: Path, name: str, data: bytes) -> str:
