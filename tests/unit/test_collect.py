@@ -109,14 +109,6 @@ def test_shards_merge_to_the_whole_bit_for_bit(model: Model, tmp_path: Path) -> 
     assert_same(merge(first, second), replace(merge(second, first), data=merged.data), tmp_path)
 
 
-def test_batches_make_no_difference(model: Model, collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.calibration.collect._LARGEST_BATCH", 1)
-    singly = collect(model, open_samples(PICTURES, model), count=40)
-    for name, histogram in singly.histograms.items():
-        moved = np.abs(np.cumsum(histogram.counts - collection.histograms[name].counts)).max()
-        assert moved <= histogram.elements * 1e-3  # kernels for one and for four round differently
-
-
 def test_the_file_keeps_everything(collection: Collection, tmp_path: Path) -> None:
     path = save_collection(collection, tmp_path / "c.calib")
     found = load_collection(path)
@@ -181,7 +173,6 @@ def test_what_was_cancelled_is_taken_up_again(model: Model, tmp_path: Path) -> N
         model, samples, count=36, partial=partial, listener=lambda event: words.append(getattr(event, "text", ""))
     )
     assert "12 samples were collected before; the others follow" in words
-    assert not partial.exists()
     assert_same(found, collect(model, samples, count=36), tmp_path)
 
 
@@ -189,6 +180,47 @@ def test_what_another_model_left_is_not_taken_up(model: Model, collection: Colle
     partial = save_collection(replace(collection, model_sha256="0"), tmp_path / "c.partial")
     found = collect(model, open_samples(PICTURES, model), count=4, partial=partial)
     assert len(found.samples) == 4
+
+
+def test_what_is_of_other_samples_is_not_taken_up(tmp_path: Path) -> None:
+    model = load_model(save(tmp_path / "m.onnx", "(float[n,2] x) => (float[n,2] y) { [t] y = Tanh(x) }"))
+    first, second = (np.full((9, 2), value, np.float32) for value in (1, 2))
+    partial = tmp_path / "c.partial"
+    save_collection(collect(model, open_samples({"x": first}, model), count=5), partial)
+    words: list[str] = []
+    found = collect(
+        model, open_samples({"x": second}, model), partial=partial, listener=lambda event: words.append(str(event))
+    )
+    assert any("was begun with other samples; it starts anew" in text for text in words)
+    assert found.histograms["x"].minimum == 2 and found.histograms["x"].elements == 18
+
+
+def test_samples_that_are_sorted_are_seen_from_everywhere_before_it_settles(tmp_path: Path) -> None:
+    model = load_model(save(tmp_path / "m.onnx", "(float[n,8] x) => (float[n,8] y) { [t] y = Tanh(x) }"))
+    rows = np.random.default_rng(0).uniform(-1, 1, (512, 8)).astype(np.float32)
+    rows[256:] *= 30
+    found = collect(model, open_samples({"x": rows}, model), count=None)
+    assert found.histograms["x"].amax > 29
+
+
+def test_what_is_not_finite_is_told(tmp_path: Path) -> None:
+    model = load_model(save(tmp_path / "m.onnx", "(float[n,2] x) => (float[n,2] y) { [log] y = Log(x) }"))
+    words: list[str] = []
+    samples = open_samples({"x": np.float32([[1, -1], [2, 0]])}, model)
+    collect(model, samples, listener=lambda event: words.append(str(event)))
+    assert any("y: 2 values are NaN or infinite" in text for text in words)
+
+
+def test_inputs_without_a_batch_axis_run_as_they_are(tmp_path: Path) -> None:
+    model = load_model(save(tmp_path / "m.onnx", "(float[4,4] x) => (float[4,4] y) { [t] y = Tanh(x) }"))
+    array = np.random.default_rng(0).random((10, 4, 4), np.float32)
+    assert len(collect(model, open_samples({"x": array}, model)).samples) == 10
+
+
+def test_other_files_of_the_same_names_merge(tmp_path: Path) -> None:
+    model = load_model(save(tmp_path / "m.onnx", "(float[n,2] x) => (float[n,2] y) { [t] y = Tanh(x) }"))
+    parts = [collect(model, open_samples({"x": np.full((3, 2), value, np.float32)}, model)) for value in (1, 2)]
+    assert len(merge(*parts).samples) == 6
 
 
 def test_a_sample_that_the_network_cannot_run_is_told(tmp_path: Path) -> None:
@@ -205,5 +237,7 @@ def test_a_fixed_batch_is_filled_or_left_out(tmp_path: Path) -> None:
     array = np.arange(20, dtype=np.float32).reshape(10, 2)
     found = collect(model, open_samples({"x": array}, model), listener=lambda event: words.append(str(event)))
     assert len(found.samples) == 8 and any("The last 2 samples fill no batch" in text for text in words)
-    with pytest.raises(FeedError, match="could be collected"):
+    with pytest.raises(FeedError, match="takes 4 samples at once, and 3 samples fill no batch"):
         collect(model, open_samples({"x": array[:3]}, model))
+    with pytest.raises(ConfigError, match="shard 5 of 5 is empty"):
+        collect(model, open_samples({"x": array[:3]}, model), shard=(5, 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +22,8 @@ from workbench.types import Listener, LogLine, Progress, count_of, ignore
 
 COLLECTING = "Collecting activations"
 BUDGET_BYTES = 128 << 20
-_LARGEST_BATCH = 4
+_KEPT = 4
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _SAVED_EVERY_S = 20.0
 Step = tuple[Mapping[str, np.ndarray], Batch | None]
 
@@ -45,29 +47,26 @@ def collect(
     shard: (2, 4) for the second quarter of them; all four, merged, are the collection of all, which is why a shard
     never ends early. budget_bytes: what the activations of a run may take, two of which are held at once.
     until_settled: stop when no range has grown for a while. strict: raise for a sample that cannot be read, which is
-    left out else. partial: a file that keeps what is done when this is stopped, is taken up from there, and is removed
-    in the end.
+    left out else. partial: a file that keeps what is done when this is stopped, and is taken up from there; whoever
+    has saved the collection removes it.
+    Samples run one by one, unless the model has a fixed batch, so that nothing depends on their order.
     Raises FeedError where nothing can be read or fed, ShapeError and RunError where the model does not run on it, and
     Cancelled.
     """
     skipped: list[Skipped] = []
-    begun = _taken_up(model, samples, partial, listener)
-    number, shards = shard
-    if not 1 <= number <= shards:
-        raise ConfigError(f"there is no shard {number} of {shards}; they are counted from 1.")
-    indices = choose(len(samples), count, skip=skip)[number - 1 :: shards]
-    known = begun.samples if begun else {}
-    missing = [index for index in indices if samples.id_of(index) not in known]
-    fresh = read_samples(samples, missing, strict=strict, skipped=skipped)
+    chosen = _chosen(samples, count, skip, shard)
+    begun = _taken_up(model, samples, chosen, partial, listener)
+    missing = [index for name, index in chosen.items() if begun is None or name not in begun.samples]
     run = _Run(model, samples, begun, listener)
     saved = time.monotonic()
+    fresh = read_samples(samples, missing, strict=strict, skipped=skipped) if missing else iter(())
     with ahead(run.steps(fresh, budget_bytes)) as steps:
         for values, finished in steps:
             run.count(values)
             if finished is None:
                 continue
-            run.finish(finished, len(indices) - len(skipped))
-            if until_settled and shards == 1 and run.has_settled():
+            run.finish(finished, len(chosen) - len(skipped))
+            if until_settled and shard[1] == 1 and run.has_settled():
                 break
             is_stopped = cancel is not None and cancel.is_set()
             if partial is not None and (is_stopped or time.monotonic() - saved > _SAVED_EVERY_S):
@@ -75,18 +74,32 @@ def collect(
                 saved = time.monotonic()
             if is_stopped:
                 raise Cancelled(f"stopped after {count_of(run.done, 'sample')}.")
-    for item in skipped:
-        listener(LogLine("warning", f"{item.id} is left out: {item.reason}"))
     if not run.done:
-        raise FeedError(f"none of {count_of(len(indices), 'sample')} of {samples.about} could be collected.")
+        size, given = fixed_batch(model), count_of(len(chosen), "sample")
+        raise FeedError(f"{model.name} takes {size} samples at once, and {given} fill no batch; give {size} or more.")
+    run.warn(skipped)
     listener(Progress(COLLECTING, run.done, run.done))
-    if partial is not None:
-        partial.unlink(missing_ok=True)
     return run.collection(skipped)
 
 
-def _taken_up(model: Model, samples: Samples, partial: Path | None, listener: Listener) -> Collection | None:
-    """What an earlier call with the same model and preprocessing left there."""
+def _chosen(samples: Samples, count: int | None, skip: int, shard: tuple[int, int]) -> dict[str, int]:
+    """Indices by id. In an order that has samples from everywhere early on: they may be sorted by class, and ranges
+    are watched for growing no more."""
+    number, shards = shard
+    if not 1 <= number <= shards:
+        raise ConfigError(f"there is no shard {number} of {shards}; they are counted from 1.")
+    indices = choose(len(samples), count, skip=skip)
+    spread = sorted(range(len(indices)), key=lambda place: place * _GOLDEN % 1.0)
+    found = {samples.id_of(indices[place]): indices[place] for place in spread[number - 1 :: shards]}
+    if not found:
+        raise ConfigError(f"shard {number} of {shards} is empty: there are {count_of(len(indices), 'sample')}.")
+    return found
+
+
+def _taken_up(
+    model: Model, samples: Samples, chosen: Mapping[str, int], partial: Path | None, listener: Listener
+) -> Collection | None:
+    """What an earlier call left there, if it was of these very samples; they are read again to know."""
     if partial is None or not partial.exists():
         return None
     try:
@@ -94,11 +107,20 @@ def _taken_up(model: Model, samples: Samples, partial: Path | None, listener: Li
     except ConfigError as error:
         listener(LogLine("warning", f"{error} It starts anew."))
         return None
-    if begun.model_sha256 != model.sha256 or begun.preprocessing != samples.preprocessing:
-        listener(LogLine("warning", f"{partial} was begun with another model or preprocessing; it starts anew"))
+    same = begun.model_sha256 == model.sha256 and begun.preprocessing == samples.preprocessing
+    if not same or not all(_is_same(samples, chosen.get(name), digest) for name, digest in begun.samples.items()):
+        what = "other samples" if same else "another model or preprocessing"
+        listener(LogLine("warning", f"{partial} was begun with {what}; it starts anew"))
         return None
     listener(LogLine("info", f"{count_of(len(begun.samples), 'sample')} were collected before; the others follow"))
     return begun
+
+
+def _is_same(samples: Samples, index: int | None, digest: str) -> bool:
+    try:
+        return index is not None and samples.read(index).digest == digest
+    except FeedError:
+        return False
 
 
 class _Run:
@@ -120,15 +142,16 @@ class _Run:
     def steps(self, fresh: Iterable[Sample], budget_bytes: int) -> Iterator[Step]:
         """The tensors of batch after batch, piece by piece; with the last of a batch comes the batch."""
         exposed: dict[tuple[object, ...], ExposedModel] = {}
-        size, must_be_full = batch_size(self.model)
+        size = fixed_batch(self.model) or 1
         for batch in batches(fresh, size):
-            if must_be_full and len(batch.ids) < size:
+            shapes = {name: array.shape for name, array in batch.feeds.items()}
+            if not fills(batch, size):
                 self.listener(LogLine("info", f"The last {count_of(len(batch.ids), 'sample')} fill no batch"))
                 continue
-            shapes = {name: array.shape for name, array in batch.feeds.items()}
             key = tuple(shapes.items())
             if key not in exposed:
-                exposed.clear()  # weights are held once
+                if len(exposed) >= _KEPT:  # each holds the weights
+                    exposed.clear()
                 exposed[key] = ExposedModel(self.model, self.counted, shapes, budget_bytes)
             for values in exposed[key].run(batch.feeds):
                 yield values, None
@@ -148,6 +171,15 @@ class _Run:
             self.listener(LogLine("info", self.settling.words))
         return self.settled
 
+    def warn(self, skipped: Iterable[Skipped]) -> None:
+        """Tell what was left out."""
+        for item in skipped:
+            self.listener(LogLine("warning", f"{item.id} is left out: {item.reason}"))
+        for name, counter in self.counters.items():
+            if counter.not_finite:
+                values = count_of(counter.not_finite, "value")
+                self.listener(LogLine("warning", f"{name}: {values} are NaN or infinite and left out of its range"))
+
     def collection(self, skipped: Iterable[Skipped]) -> Collection:
         from onnxruntime import __version__ as release
 
@@ -165,10 +197,15 @@ class _Run:
         )
 
 
-def batch_size(model: Model) -> tuple[int, bool]:
-    """How many samples are run at once, and whether fewer cannot be: the model's own size where that is fixed."""
-    first = [spec.shape[0] for spec in model.inputs if spec.shape]
-    fixed = next((size for size in first if isinstance(size, int) and size > 0), None)
-    if fixed is not None:
-        return fixed, True
-    return (_LARGEST_BATCH if len(first) == len(model.inputs) else 1), False
+def fixed_batch(model: Model) -> int | None:
+    """How many samples the model takes at once, None where it takes any number; 1 where inputs have no batch axis in
+    common."""
+    first = {spec.shape[0] if spec.shape else 1 for spec in model.inputs}
+    sizes = {size if isinstance(size, int) and size > 0 else None for size in first}
+    return sizes.pop() if len(sizes) == 1 else 1
+
+
+def fills(batch: Batch, size: int) -> bool:
+    """Whether the batch has this size, or is no stack of samples: an input without a batch axis runs as it is."""
+    count = len(batch.ids)
+    return count == size or any(array.shape[:1] != (count,) for array in batch.feeds.values())

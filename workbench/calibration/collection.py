@@ -89,13 +89,15 @@ def merge(first: Collection, second: Collection) -> Collection:
         )
     if first.preprocessing != second.preprocessing or first.histograms.keys() != second.histograms.keys():
         raise ConfigError("the collections were made in different ways (preprocessing, tensors); collect one anew.")
-    both = first.samples.keys() & second.samples.keys()
+    both = first.samples.items() & second.samples.items()
     if both:
         raise ConfigError(
-            f"{len(both):,} of the samples are in both collections ({sorted(both)[0]}, ...) and would count twice; "
+            f"{len(both):,} of the samples are in both collections ({min(both)[0]}, ...) and would count twice; "
             "collect different ones."
         )
-    samples = {**first.samples, **second.samples}
+    samples = dict(first.samples)
+    for name, digest in second.samples.items():
+        samples[f"{name} ({digest})" if name in samples else name] = digest  # another file of the same name
     return replace(
         first,
         histograms={

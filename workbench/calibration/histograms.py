@@ -55,7 +55,8 @@ class Histogram:
         return above + below
 
     def within(self, low: float, high: float) -> Histogram:
-        """The histogram of the values after all below `low` and above `high` were set to it, in the same bins."""
+        """The histogram of the values after all below `low` and above `high` were set to it, in the same bins: they are
+        wider than need be where the limits cut much off."""
         places = np.arange(-BINS, BINS)  # the first is never used
         first, last = (_place(limit, self.width) for limit in (low, high))
         counts = np.bincount(np.clip(places, first, last) + BINS, weights=self.counts, minlength=2 * BINS)
@@ -64,13 +65,13 @@ class Histogram:
 
 
 class Counter:
-    """Counts arrays into a histogram that widens as larger values come."""
+    """Counts arrays into a histogram that widens as larger values come. not_finite: as there."""
 
     def __init__(self, start: Histogram | None = None) -> None:
         self._counts = np.zeros(2 * BINS, np.int64) if start is None else start.counts.copy()
         self._exponent = _LEAST_EXPONENT if start is None else start.exponent
         self._minimum, self._maximum = (math.inf, -math.inf) if start is None else (start.minimum, start.maximum)
-        self._not_finite = 0 if start is None else start.not_finite
+        self.not_finite = 0 if start is None else start.not_finite
         if start is not None and not start.elements:
             self._minimum, self._maximum = math.inf, -math.inf
 
@@ -83,7 +84,7 @@ class Counter:
         low, high = float(values.min()), float(values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             finite = values[np.isfinite(values)]
-            self._not_finite += values.size - finite.size
+            self.not_finite += values.size - finite.size
             self.add(finite)
             return
         self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
@@ -110,7 +111,7 @@ class Counter:
         """What was counted so far."""
         has_some = self._minimum <= self._maximum
         low, high = (self._minimum, self._maximum) if has_some else (0.0, 0.0)
-        return Histogram(self._counts.copy(), self._exponent, low, high, self._not_finite)
+        return Histogram(self._counts.copy(), self._exponent, low, high, self.not_finite)
 
 
 def merge_histograms(first: Histogram, second: Histogram) -> Histogram:

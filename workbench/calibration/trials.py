@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.calibration.collect import batch_size
+from workbench.calibration.collect import fills, fixed_batch
 from workbench.calibration.samples import Batch, Samples, Skipped, batches, read_samples
 from workbench.errors import Cancelled
 from workbench.evaluation import Evaluation, evaluation_of
@@ -48,8 +48,8 @@ class Trials:
         self.model, self.amax = model, amax
         self.skipped: list[Skipped] = []
         self._samples, self._indices = samples, indices
-        usual, self._fixed = batch_size(model)
-        self._size = usual if self._fixed or usual == 1 else size
+        self._fixed = fixed_batch(model)
+        self._size = self._fixed or size
         self._listener, self._cancel = listener, cancel
         self._reference = simulated(model)
         self._kept: list[tuple[Batch, dict[str, Any]]] = []
@@ -84,7 +84,7 @@ class Trials:
         rest = [index for index in self._indices if self._samples.id_of(index) not in self._held]
         skipped: list[Skipped] = []
         for batch in batches(read_samples(self._samples, rest, skipped=skipped), self._size):
-            if self._fixed and len(batch.ids) < self._size:
+            if self._fixed and not fills(batch, self._fixed):
                 continue  # the model takes no fewer
             expected = self._reference.run(batch.feeds)
             self._keep(batch, expected)

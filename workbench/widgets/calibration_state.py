@@ -103,6 +103,7 @@ class CalibrationState(WorkState, DataState):
                 listener=self._listen, cancel=cancel,
             )  # fmt: skip
             self._take_collection(collected)
+            partial.unlink(missing_ok=True)
 
         self._run(COLLECTING, work)
 
