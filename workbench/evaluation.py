@@ -44,6 +44,8 @@ class Evaluation:
         """What was lost, in points of one of METRICS. Raises ConfigError where it was not measured."""
         if metric not in self.metrics:
             why = "the pictures have no labels" if metric in ("top1", "top5") else "it fits no output"
+            if metric == "top5" and self.top1:
+                why = "the network tells no more than five classes apart"
             raise ConfigError(f"{metric!r} was not measured: {why}; choose one of {', '.join(self.metrics)}.")
         if metric == "relative":
             return max((item.relative for item in self.outputs), key=lambda interval: interval.value)

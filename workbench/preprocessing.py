@@ -13,6 +13,8 @@ from workbench.errors import ConfigError, FeedError
 
 RESIZES = ("stretch", "shorter", "longer", "at_most", "at_least", "letterbox", "none")
 _FREE = ("longer", "at_most", "at_least")
+SIDED = ("shorter", *_FREE)
+"""The ways of resizing that take `resize_to`."""
 INTERPOLATIONS = {
     "bilinear": "BILINEAR",
     "nearest": "NEAREST",
@@ -206,7 +208,11 @@ def check_preprocessing(how: Preprocessing) -> None:
             f"preprocessing: {how.resize!r} makes sizes that follow the picture: give resize_to and no size, or "
             "resize by 'stretch', 'shorter' or 'letterbox'."
         )
-    if 0 in how.std or not how.scale:
+    with np.errstate(over="ignore", under="ignore"):
+        scale, mean, std = (np.asarray(values, np.float32) for values in (how.scale, how.mean, how.std))
+    if not (np.isfinite(scale) and np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise ConfigError("preprocessing: scale, mean and standard deviation are numbers, not infinite and not NaN.")
+    if not std.all() or not scale:
         raise ConfigError("preprocessing: a standard deviation of 0 divides by nothing, a scale of 0 leaves nothing.")
     for values in (how.mean, how.std):
         _per_channel(values, CHANNELS[how.channels])
@@ -255,6 +261,6 @@ def preprocessing_from_json(data: Mapping[str, Any]) -> Preprocessing:
         how = Preprocessing(**values)
         how = replace(how, scale=float(how.scale), mean=_floats(how.mean), std=_floats(how.std))
         check_preprocessing(how)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(f"preprocessing: cannot be understood ({error}); state it again.") from error
     return how

@@ -7,16 +7,19 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
+from workbench.calibration.lint import SMALLEST
 from workbench.model import reads
 from workbench.qdq_plan import Edge, Graph
 
 LARGEST = 127
 """Of the values of int8 that are used: -127 to 127."""
 _ZERO = "int8_zero_point"
+_FOLDED = ("Conv", "Gemm")
+"""Not MatMul: it has no bias, and the last axis need not be the one that BatchNormalization knows as channels."""
 
 
 def fold_batch_normalizations(graph: GraphProto, names: Collection[str]) -> None:
-    """Put BatchNormalization into the weights of the convolutions of these names, where nothing else reads them.
+    """Put BatchNormalization into the weights of the Conv and Gemm nodes of these names, where nothing else reads them.
 
     Scales of weights then fit what is computed; and no conversion stands between the two.
     """
@@ -25,7 +28,7 @@ def fold_batch_normalizations(graph: GraphProto, names: Collection[str]) -> None
     gone: list[NodeProto] = []
     for node in facts.nodes:
         conv = facts.makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        if conv is None or conv.name not in names or facts.readers[node.input[0]] != 1:
+        if conv is None or conv.op_type not in _FOLDED or conv.name not in names or facts.readers[node.input[0]] != 1:
             continue
         arrays = [facts.weight(name) for name in (*conv.input[1:], *node.input[1:])]
         axis = _channel_axis(conv, facts)
@@ -33,10 +36,11 @@ def fold_batch_normalizations(graph: GraphProto, names: Collection[str]) -> None
             continue
         weight, bias = _folded(facts, conv, node, axis)
         for index, value, what in ((1, weight, "weight"), (2, bias, "bias")):
-            name = _fresh(f"{conv.name}.folded_{what}", taken)
+            name = fresh(f"{conv.name}.folded_{what}", taken)
             graph.initializer.append(numpy_helper.from_array(value, name))
             del conv.input[index:]
             conv.input.append(name)
+        _drop_attribute(conv, "beta")  # it is in the bias now
         conv.output[0] = node.output[0]
         gone.append(node)
     _keep_nodes(graph, [node for node in graph.node if not any(node is other for other in gone)])
@@ -48,6 +52,7 @@ def _folded(facts: Graph, conv: NodeProto, node: NodeProto, axis: int) -> tuple[
     factor = scale / np.sqrt(variance + _attribute(node, "epsilon", 1e-5))
     weight = _array(facts, conv.input[1])
     bias = _array(facts, conv.input[2]) if len(conv.input) > 2 and conv.input[2] else np.zeros_like(mean)
+    bias = bias * _attribute(conv, "beta", 1.0)
     shape = [1] * weight.ndim
     shape[axis] = -1
     return (weight * factor.reshape(shape)).astype(np.float32), ((bias - mean) * factor + shift).astype(np.float32)
@@ -111,20 +116,20 @@ class _Inserter:
         assert tensor is not None
         values, axis = np.abs(numpy_helper.to_array(tensor)), _channel_axis(node, self.facts)
         largest = values.max(axis=tuple(index for index in range(values.ndim) if index != axis))
-        scales = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
+        scales = np.where(largest >= SMALLEST, largest / LARGEST, 1).astype(np.float32)
         scale = self._constant(f"{tensor.name or node.input[1]}_scale", scales)
         zero = self.zero if axis is None else self._constant(f"{scale}_zero", np.zeros(scales.shape, np.int8))
         quantized = self._add("QuantizeLinear", [node.input[1], scale, zero], f"{node.input[1]}_quantized", axis)
         node.input[1] = self._add("DequantizeLinear", [quantized, scale, zero], f"{quantized}_dequantized", axis)
 
     def _constant(self, wanted: str, value: np.ndarray | np.generic) -> str:
-        name = _fresh(wanted, self.taken)
+        name = fresh(wanted, self.taken)
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def _add(self, op_type: str, inputs: list[str], wanted: str, axis: int | None = None) -> str:
-        output = _fresh(wanted, self.taken)
-        node = helper.make_node(op_type, inputs, [output], name=_fresh(f"{output}/{op_type}", self.taken))
+        output = fresh(wanted, self.taken)
+        node = helper.make_node(op_type, inputs, [output], name=fresh(f"{output}/{op_type}", self.taken))
         if axis is not None:
             node.attribute.append(helper.make_attribute("axis", axis))
         self.nodes.append(node)
@@ -144,7 +149,8 @@ def _keep_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
     graph.input.extend(inputs)
 
 
-def _fresh(wanted: str, taken: set[str]) -> str:
+def fresh(wanted: str, taken: set[str]) -> str:
+    """The name, with a number where it is taken; it is taken then."""
     name, number = wanted, 2
     while name in taken:
         name, number = f"{wanted}_{number}", number + 1
@@ -154,3 +160,8 @@ def _fresh(wanted: str, taken: set[str]) -> str:
 
 def _attribute(node: NodeProto, name: str, default: float) -> float:
     return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
+
+
+def _drop_attribute(node: NodeProto, name: str) -> None:
+    for item in [item for item in node.attribute if item.name == name]:
+        node.attribute.remove(item)

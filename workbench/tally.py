@@ -131,6 +131,8 @@ class Tally:
 def _by_picture(name: str, values: Any, count: int) -> np.ndarray:
     """The array with one entry for each picture along the first axis."""
     array = np.asarray(values)
+    if array.dtype.kind in "OSU":
+        raise FeedError(f"output {name} holds no numbers ({array.dtype.name}), so nothing tells how far it is apart.")
     if array.ndim and array.shape[0] == count:
         return array
     if count == 1:
@@ -164,8 +166,13 @@ def _task_score(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> TaskScore | N
 
 
 def _sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """float64[pictures, 5]: energies of reference, difference and other, product of both, largest difference."""
+    """float64[pictures, 5]: energies of reference, difference and other, product of both, largest difference.
+
+    Infinities that both have, such as those of masked scores, count nothing.
+    """
     left, right = (values.reshape(len(values), -1).astype(np.float64) for values in (left, right))
+    shared = np.isinf(left) & (left == right)
+    left, right = np.where(shared, 0, left), np.where(shared, 0, right)
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.nan_to_num(np.abs(left - right), nan=math.inf, posinf=math.inf)
         columns = [(left**2).sum(1), (apart**2).sum(1), (right**2).sum(1), (left * right).sum(1)]

@@ -171,3 +171,26 @@ def test_errors_come_first_and_are_cut_short(tmp_path: Path) -> None:
 
 def test_warnings_stop_nothing() -> None:
     raise_for([Finding("warning", "x", "look at it")], "table")
+
+
+def test_a_release_may_be_written_with_dots(fashion_cnn: Model) -> None:
+    table = table_of(fashion_cnn)
+    for dotted, digits in (("8.6.0", "8600"), ("8.6.1", "8601"), ("10.3", "100300")):
+        assert lint(table, fashion_cnn, release=dotted) == lint(table, fashion_cnn, release=digits)
+    assert [item.severity for item in lint(table, fashion_cnn, release="10.3")] == ["error"]
+    with pytest.raises(ConfigError, match="'abc' is no release of TensorRT"):
+        lint(table, fashion_cnn, release="abc")
+
+
+def test_a_table_of_no_tensors_says_that_there_is_nothing_to_calibrate(fashion_cnn: Model) -> None:
+    assert texts(CalibrationTable({}), fashion_cnn) == [
+        "nothing to calibrate: no tensor that depends on the inputs is floating-point"
+    ]
+
+
+def test_a_range_of_0_for_a_tiny_tensor_is_only_a_warning(fashion_cnn: Model) -> None:
+    table = table_of(fashion_cnn, image=0.0)
+    assert texts(table, fashion_cnn, "warning") == [
+        "image: its range is 0, so it has none: what reads it cannot run in int8"
+    ]
+    assert not texts(table, fashion_cnn, "error")

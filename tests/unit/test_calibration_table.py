@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import RELU, parse, save
+from models import RELU, parse, save, save_external
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.calibrate import TensorData
 from onnxruntime.quantization.quant_utils import write_calibration_table
 
-from workbench.calibration.table import CalibrationTable, read_table, table_to_json
+from workbench.calibration.table import FORMATS, CalibrationTable, read_table, table_to_json
 from workbench.calibration.text_tables import release_digits
 from workbench.calibration.writing import convert, write_table
 from workbench.errors import ConfigError, WorkbenchError
@@ -370,3 +370,24 @@ def test_a_cache_of_the_legacy_calibrator_names_no_release_and_comes_back_byte_f
     assert found.amax["image"] == pytest.approx(1.0)
     again = write_table(found, tmp_path / "again.cache", "trt-cache")
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_form_is_written_over_the_model_or_its_weights(tmp_path: Path, form: str) -> None:
+    path = save_external(tmp_path / "net.onnx")
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(np.ones(16, np.float32).tobytes())
+    (tmp_path / "link").symlink_to(weights)
+    model, before = load_model(path), path.read_bytes()
+    for target in (path, weights, tmp_path / "link"):
+        with pytest.raises(ConfigError, match=r"the model or its weights lie there|a file; name a folder"):
+            write_table(CalibrationTable({"x": 1.0, "y": 1.0}), target, form, model=model)
+    assert (path.read_bytes(), weights.read_bytes()) == (before, np.ones(16, np.float32).tobytes())
+
+
+def test_what_holds_samples_is_no_table_in_plain_words(tmp_path: Path) -> None:
+    content = struct.pack("<q", 2) + np.ones(2 * 12, "<f4").tobytes() + struct.pack("<qq", 0, 1)
+    (tmp_path / "d.bin").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"d\.bin: not a calibration table.*`workbench calibrate` makes") as caught:
+        read_table(tmp_path / "d.bin")
+    assert "unpack" not in str(caught.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import FASHION_CNN, OCR_CLS
+from models import FASHION_CNN, OCR_CLS, save
 from PIL import Image
 
 from workbench.calibration.collection import load_collection
@@ -163,3 +163,137 @@ def test_the_same_pictures_in_calibration_and_test_are_told(
     common = ["sensitivity", str(FASHION_CNN), "--data", str(PICTURES), "--calibration", str(collected)]
     data = told(capsys, *common, "--samples", "8", "--max-drop", "5")
     assert data["warning"].startswith("64 pictures of 10,000 served for calibration too")
+
+
+def test_the_model_itself_is_never_written_over(
+    collected: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own, link = tmp_path / "own.onnx", tmp_path / "link.onnx"
+    own.write_bytes(FASHION_CNN.read_bytes())
+    link.symlink_to(own)
+    for output in (own, link):
+        said = refused(capsys, "calibrate", str(own), "--data", str(PICTURES), "-o", str(output))
+        assert "the model or its weights lie there" in said
+        said = refused(capsys, "calibration", "convert", str(collected), "-o", str(output), "--model", str(own))
+        assert "the model or its weights lie there" in said
+    assert own.read_bytes() == FASHION_CNN.read_bytes() and link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.onnx", "own.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("output", "words", "said"),
+    [
+        ("/", ["--to", "ranges"], "/: a folder; name a file in it"),
+        ("", ["--to", "ranges"], "-o is empty"),
+        ("..", ["--to", "ranges"], "a folder; name a file in it"),
+        ("FOLDER/dir.calib", [], "dir.calib: a folder; name a file in it"),
+        ("FOLDER/dir.cache", [], "dir.calib: a folder; name a file in it"),
+        ("FOLDER/file/x.calib", [], "cannot be written"),
+        ("FOLDER/file/x.cache", [], "cannot be written"),
+        ("FOLDER/file", ["--to", "ort"], "a file; name a folder"),
+        ("FOLDER/x.cache", ["--release", "abc"], "'abc' is no release of TensorRT"),
+        ("FOLDER/x.txt", ["--release", "10.3"], "--release has no effect on x.txt, in the form ranges"),
+        ("FOLDER/x.calib", ["--release", "abc"], "--release has no effect on x.calib, a collection"),
+        ("FOLDER/x.calib", ["--to", "ranges"], "--to has no effect on x.calib, a collection"),
+        ("FOLDER/x.calib", ["--algorithm", "mse"], "--algorithm has no effect on x.calib, a collection"),
+        ("FOLDER/x.calib", ["--resize-to", "5"], "--resize-to has no effect on --resize stretch"),
+        ("FOLDER/x.calib", ["--scale", "nan"], "not infinite and not NaN"),
+    ],
+)
+def test_what_cannot_come_out_is_told_before_anything_is_collected(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, output: str, words: list[str], said: str
+) -> None:
+    (tmp_path / "dir.calib").mkdir()
+    (tmp_path / "file").write_text("")
+    path = output.replace("FOLDER", str(tmp_path))
+    assert said in refused(capsys, "calibrate", str(FASHION_CNN), "--data", str(PICTURES), "-o", path, *words)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["dir.calib", "file"]
+
+
+def test_a_collection_of_another_model_is_not_replaced_in_passing(
+    collected: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ["calibrate", str(FASHION_CNN), "--data", str(PICTURES), "--samples", "4"]
+    told(capsys, *common, "-o", str(tmp_path / "x.txt"))
+    told(capsys, *common, "-o", str(tmp_path / "x.cache"))  # of the same model
+    other = tmp_path / "other.onnx"
+    changed = load_model(FASHION_CNN).proto
+    changed.producer_name = "another"
+    other.write_bytes(changed.SerializeToString())
+    before = (tmp_path / "x.calib").read_bytes()
+    for content in (before, b"something else"):
+        (tmp_path / "x.calib").write_bytes(content)
+        said = refused(capsys, "calibrate", str(other), "--data", str(PICTURES), "-o", str(tmp_path / "x.json"))
+        assert "what lies there is none of other; name another file than x.json" in said
+        assert (tmp_path / "x.calib").read_bytes() == content
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_what_was_begun_is_taken_up_and_removed_when_the_collection_is_saved(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ["calibrate", str(FASHION_CNN), "--data", str(PICTURES)]
+    told(capsys, *common, "--samples", "20", "-o", str(tmp_path / "part.calib"))
+    partial = tmp_path / "whole.calib.partial"
+    (tmp_path / "part.calib").rename(partial)
+    told(capsys, *common, "--samples", "20", "-o", str(tmp_path / "whole.calib"))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.calib"]
+
+
+def test_a_model_of_integers_has_nothing_to_calibrate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = save(tmp_path / "whole.onnx", "(int64[1,4] x) => (int64[1,4] y) { y = Add(x, x) }")
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 4), np.int64))
+    said = refused(capsys, "calibrate", str(model), "--data", str(tmp_path / "x.npz"), "-o", str(tmp_path / "x.cache"))
+    assert "whole: nothing to calibrate" in said
+
+
+def test_a_release_is_read_as_people_write_it(
+    collected: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "t.cache"
+    told(capsys, "calibration", "convert", str(collected), "-o", str(table))
+    show = ["calibration", "show", str(table), "--model", str(FASHION_CNN), "--release"]
+    assert [item["severity"] for item in told(capsys, *show, "8.6.1")["findings"]] == ["warning"]
+    assert told(capsys, *show, "8.6.0")["findings"] == []
+    assert "'abc' is no release of TensorRT" in refused(capsys, *show, "abc")
+    assert "--release has no effect without a model" in refused(
+        capsys, "calibration", "show", str(table), "--release", "8.6"
+    )
+
+
+def test_options_that_would_be_passed_over_are_refused(
+    collected: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "t.json"
+    told(capsys, "calibration", "convert", str(collected), "-o", str(table))
+    said = refused(capsys, "calibration", "show", str(table), "-o", str(tmp_path / "shown.txt"))
+    assert "--output has no effect on calibration show" in said
+    for words in (["show", str(table)], ["convert", str(table), "-o", str(tmp_path / "t.txt")]):
+        said = refused(capsys, "calibration", *words, "--algorithm", "mse")
+        assert "t.json is no collection; the ranges of a table stay as they are" in said
+    said = refused(capsys, "calibration", "convert", str(collected), "-o", str(collected), "--to", "ranges")
+    assert "name a table" in said and len(load_collection(collected).samples) == 64
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.json"]
+    build = ["build", str(FASHION_CNN), "--backend", "onnxruntime", "--precision", "int8", "--calibration", str(table)]
+    assert "is a table, whose ranges stay as they are" in refused(capsys, *build, "--calibrator", "entropy")
+
+
+@pytest.mark.parametrize("drop", ["nan", "inf", "-1"])
+def test_a_drop_that_is_no_number_of_points_is_refused(
+    collected: Path, capsys: pytest.CaptureFixture[str], drop: str
+) -> None:
+    common = ["sensitivity", str(FASHION_CNN), "--data", str(PICTURES), "--calibration", str(collected)]
+    assert f"--max-drop {drop}: write how many points may be lost" in refused(capsys, *common, f"--max-drop={drop}")
+
+
+def test_values_that_are_not_finite_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The logarithm of a negative number is none, that of 0 is infinite."""
+    model = save(tmp_path / "net.onnx", "(float[n,4] x) => (float[n,4] y) { l = Log(x) y = Abs(l) }")
+    np.savez(tmp_path / "x.npz", x=np.array([[-1, 0, 2, 4], [1, 2, 3, 5]], np.float32))
+    path = tmp_path / "x.calib"
+    told(capsys, "calibrate", str(model), "--data", str(tmp_path / "x.npz"), "-o", str(path))
+    assert main(["calibration", "show", str(path)]) == 0
+    assert "warning: l: 2 values left out, being infinite or no number (NaN)" in capsys.readouterr().out
+    findings = told(capsys, "calibration", "show", str(path))["findings"]
+    assert [(item["severity"], item["tensor"]) for item in findings] == [("warning", "l"), ("warning", "y")]
+    assert findings[0]["text"].startswith("2 values left out")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import FASHION_CNN
+from models import FASHION_CNN, save
 
 from workbench.calibration.samples import Batch, batches, open_samples, read_samples
 from workbench.errors import Cancelled, ConfigError, FeedError
@@ -65,6 +65,30 @@ def test_top_5_takes_the_label_among_the_five_largest() -> None:
     assert result.top5 is not None
     assert (result.top1.other.value, result.top5.other.value, result.top5.drop.value) == (50.0, 50.0, 50.0)
     assert evaluate(Answers(y=RIGHT), Answers(y=RIGHT), fed(5, [0] * 5)).top5 is None
+
+
+def test_top_5_of_few_classes_is_told_as_what_it_is() -> None:
+    result = evaluate(Answers(y=RIGHT), Answers(y=RIGHT), fed(5, [0] * 5))
+    with pytest.raises(ConfigError, match="no more than five classes apart; choose one of top1, argmax, relative"):
+        result.drop("top5")
+
+
+def test_infinities_that_both_have_do_not_differ() -> None:
+    masked = [[-math.inf, 3, 4], [math.inf, 3, 4]]
+    same = evaluate(Answers(y=masked), Answers(y=masked), fed(2))
+    assert (same.drop("relative").value, same.outputs[0].max_abs) == (0.0, 0.0)
+    apart = evaluate(Answers(y=masked), Answers(y=[[-math.inf, 3, 9], [math.inf, 3, 4]]), fed(2)).outputs[0]
+    assert apart.relative.value == pytest.approx(100 * 5 / math.sqrt(50)) and apart.max_abs == 5
+    other = evaluate(Answers(y=masked), Answers(y=[[math.inf, 3, 4], [math.inf, 3, 4]]), fed(2))
+    assert other.outputs[0].max_abs == math.inf
+
+
+def test_an_output_of_texts_is_named(tmp_path: Path) -> None:
+    graph = "(float[n] x) => (string[n] label) { label = Cast<to = 8>(x) }"
+    session = Reference(load_model(save(tmp_path / "texts.onnx", graph)))
+    batch = Batch({"x": np.ones(2, np.float32)}, None, ("a", "b"), ("a", "b"))
+    with pytest.raises(FeedError, match="output label holds no numbers"):
+        evaluate(session, session, [batch])
 
 
 def test_of_equal_values_the_first_counts_as_in_argmax() -> None:

@@ -251,6 +251,13 @@ def test_a_model_in_half_precision_is_told_that_int8_serves_nothing(tmp_path: Pa
         load("onnxruntime").resolve(model, int8(tmp_path / "ranges"))
 
 
+@pytest.mark.parametrize("backend", BOTH)
+def test_a_model_of_integers_is_told_so_and_not_to_calibrate(tmp_path: Path, backend: str) -> None:
+    model = load_model(save(tmp_path / "integers.onnx", "(uint8[n,4] x) => (int64[n,4] y) { y = Cast<to = 7>(x) }"))
+    with pytest.raises(ConfigError, match="nothing of it would compute in int8"):
+        load(backend).resolve(model, BuildConfig("int8"))
+
+
 def test_open_dimensions_and_older_opsets_are_built_from_samples(tmp_path: Path) -> None:
     proto = parse("(float[n,4] x) => (float[n,2] y) { [product] y = MatMul(x, w) }", w=np.eye(4, 2, dtype=np.float32))
     next(item for item in proto.opset_import if not item.domain).version = 11

@@ -250,6 +250,7 @@ def test_what_json_does_not_tell_has_its_default() -> None:
         {"mean": None},
         {"std": [1, 2]},
         {"scale": "x"},
+        {"scale": 10**400},
         {"resize": ["none"]},
         {"pad": "x"},
         {"multiple_of": None},
@@ -258,6 +259,20 @@ def test_what_json_does_not_tell_has_its_default() -> None:
 def test_json_that_is_no_preprocessing_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="preprocessing"):
         preprocessing_from_json(data)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e39])
+@pytest.mark.parametrize("name", ["scale", "mean", "std"])
+def test_numbers_that_float32_does_not_hold_are_refused(name: str, value: float) -> None:
+    how = Preprocessing(**{name: value if name == "scale" else (1.0, value, 1.0)})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="are numbers, not infinite and not NaN"):
+        apply(how, columns(4, 6))
+
+
+@pytest.mark.parametrize("how", [Preprocessing(std=(1.0, 1e-60, 1.0)), Preprocessing(scale=1e-60)])
+def test_what_is_0_as_float32_is_refused_as_0_is(how: Preprocessing) -> None:
+    with pytest.raises(ConfigError, match="divides by nothing"):
+        apply(how, columns(4, 6))
 
 
 @pytest.mark.parametrize(

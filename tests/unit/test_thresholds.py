@@ -5,6 +5,8 @@ import pytest
 
 from workbench.calibration.collection import Collection, Repeated
 from workbench.calibration.histograms import Counter, Histogram, merge_histograms
+from workbench.calibration.lint import SMALLEST, broken_ranges
+from workbench.calibration.table import CalibrationTable
 from workbench.calibration.thresholds import (
     COMPUTED,
     clipped_share,
@@ -155,3 +157,15 @@ def test_entropy_keeps_the_values_of_a_histogram_full_of_spikes() -> None:
     values = np.concatenate([np.zeros(300_000, np.float32), spikes, np.abs(normal(60_000) * 1.5)])
     histogram = histogram_of(generator.permutation(values))
     assert clipped_share(histogram, threshold(histogram, "entropy")) <= 0.003
+
+
+@pytest.mark.parametrize("algorithm", COMPUTED)
+def test_a_tensor_too_small_for_int8_has_no_range_and_leaves_the_table_usable(algorithm: str) -> None:
+    """Of the second, most of what was seen is too small although the largest value is not."""
+    small, mixed = np.full(1000, SMALLEST / 4, np.float32), np.full(1_000_000, SMALLEST / 4, np.float32)
+    mixed[0] = SMALLEST * 1.01
+    histograms = {"a": histogram_of(normal()), "small": histogram_of(small), "mixed": histogram_of(mixed)}
+    amax = thresholds(Collection("net", "0" * 64, histograms), algorithm).amax
+    assert amax["small"] == 0 and amax["a"] > 1
+    assert amax["mixed"] == 0 or amax["mixed"] >= SMALLEST
+    assert not list(broken_ranges(CalibrationTable(amax)))

@@ -40,9 +40,10 @@ def settled(model: Model, config: BuildConfig) -> BuildConfig:
             f"{model.name} brings its Q/DQ nodes along, so {next(iter(kept))} computes in what they say: leave the "
             "precisions of nodes out, or give the model before it was quantized."
         )
+    if not model.is_quantized:
+        qdq.check_quantizable(model)
     calibration = check_calibration(model, config)
     if calibration is not None:
-        qdq.check_quantizable(model)
         check_computed(model, calibration)
         if kind_of(calibration.path) == TABLE:
             qdq.check_ranges(model, read_ranges(calibration.path, model).amax, kept)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
+from workbench.calibration.collection import Collection
 from workbench.calibration.exposed import float_tensors
 from workbench.calibration.table import CalibrationTable
-from workbench.calibration.text_tables import LEVELS
+from workbench.calibration.text_tables import LEVELS, release_digits
 from workbench.errors import ConfigError
 from workbench.model import Model, graphs
 from workbench.types import count_of
@@ -57,17 +58,26 @@ def raise_for(findings: Iterable[Finding], where: str = "calibration table") -> 
 def lint(table: CalibrationTable, model: Model, *, release: str = "") -> tuple[Finding, ...]:
     """Everything that speaks against using the table for this model; errors first.
 
-    release: of the TensorRT that shall read the table, as caches write it ('8600'); '' if only the workbench will,
-    which gives every table to TensorRT under the release that runs.
+    release: of the TensorRT that shall read the table ('8.6.1' or '8601'); '' if only the workbench will, which gives
+    every table to TensorRT under the release that runs. Raises ConfigError for a release that does not exist.
     """
     findings = [
         *broken_ranges(table),
         *_names(table, model),
-        *_release(table, release),
+        *_release(table, release_digits(release) if release else ""),
         *_implausible(table, model),
         *(Finding("warning", "", note) for note in table.notes),
     ]
     return tuple(sorted(findings, key=lambda item: ("error", "warning", "info").index(item.severity)))
+
+
+def lint_collection(collection: Collection) -> tuple[Finding, ...]:
+    """What a table that is made of it no longer tells: tensors with values that no histogram can hold."""
+    return tuple(
+        Finding("warning", name, f"{count_of(item.not_finite, 'value')} left out, being infinite or no number (NaN)")
+        for name, item in collection.histograms.items()
+        if item.not_finite
+    )
 
 
 def broken_ranges(table: CalibrationTable) -> Iterator[Finding]:
@@ -79,12 +89,16 @@ def broken_ranges(table: CalibrationTable) -> Iterator[Finding]:
             yield Finding("error", name, f"the range {amax:g} is below 0; calibrate again")
         elif 0 < amax < SMALLEST:
             yield Finding("error", name, f"the range {amax:g} is too small for int8; calibrate again")
-    if not any(table.amax.values()):
+    if not table.amax:
+        yield Finding("error", "", "nothing to calibrate: no tensor that depends on the inputs is floating-point")
+    elif not any(table.amax.values()):
         yield Finding("error", "", "no tensor has a range; calibrate again")
 
 
 def _names(table: CalibrationTable, model: Model) -> Iterator[Finding]:
     """Tensors that only one of the two knows; one error if they do not belong together."""
+    if not table.amax:
+        return
     activations = activations_of(model)
     known = _tensor_names(model)
     named = [name for name in table.amax if not name.startswith(_INTERNAL)]

@@ -110,11 +110,13 @@ def plan(
     None for all. size: samples at once. They should be others than those of the calibration, and the accuracy of what
     comes out is best measured on others again: the search takes what suits these ones.
 
-    Raises Cancelled; ConfigError for a metric that these samples do not give, and where nothing was measured; FeedError
-    where nothing can be read.
+    Raises Cancelled; ConfigError for a loss that is no number, a metric that these samples do not give, and where
+    nothing was measured; FeedError where nothing can be read.
     """
     if metric and metric not in METRICS:
         raise ConfigError(f"there is no metric {metric!r}; choose one of {', '.join(METRICS)}.")
+    if not math.isfinite(max_drop):
+        raise ConfigError(f"{max_drop} is no loss to keep within; give a number of {_WORDS[metric or 'argmax'][1]}.")
     if not measured.layers:
         raise ConfigError(f"no layer of {model.name} was measured; run sensitivity first.")
     indices = choose(len(samples), count)

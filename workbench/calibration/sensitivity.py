@@ -16,7 +16,6 @@ from workbench.calibration.table import CalibrationTable
 from workbench.calibration.trials import Trials
 from workbench.evaluation import Evaluation, evaluation_from_json
 from workbench.model import Model, operator
-from workbench.qdq_plan import plan
 from workbench.types import Listener, LogLine, ignore
 
 SAMPLES = 64
@@ -152,8 +151,7 @@ class _Run:
     def __init__(self, model: Model, trials: Trials, each: Callable[[Sensitivity], None], listener: Listener) -> None:
         self.operators = {node.name: operator(node) for node in model.nodes}
         self.model, self.trials, self.each, self.listener = model, trials, each, listener
-        self.ranges = {name for name, value in trials.amax.items() if math.isfinite(value) and value > 0}
-        self.nodes = tuple(plan(model.proto.graph, self.ranges))
+        self.nodes = tuple(qdq.planned(model, trials.amax))
         self.layers: dict[str, LayerError] = {}
         self.steps: dict[int, Step] = {}
 
@@ -183,7 +181,7 @@ class _Run:
     def _layer(self, name: str, done: int) -> LayerError:
         phase, total = "Measuring layers one by one", len(self.nodes)
         others = [node for node in self.nodes if node != name]
-        alone = name in plan(self.model.proto.graph, self.ranges, others)
+        alone = name in qdq.planned(self.model, self.trials.amax, others)
         evaluation = self.trials.measure(others if alone else (name,), phase, done, total)
         harm = evaluation.drop("relative").value
         if not alone:  # errors of independent roundings add up by their squares

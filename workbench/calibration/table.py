@@ -86,13 +86,23 @@ def read_table(path: str | Path) -> CalibrationTable:
         algorithm, ranges = read_json(where, data)
         return _table(ranges, "ort", algorithm)
     if b"\0" in data[:4]:
-        return _table(read_flatbuffers(where, data), "ort")
+        return _table(_flatbuffers(where, data), "ort")
     text = _text(data, where)
     if is_cache(text):
         release, header, ranges = read_cache(where, text)
         return CalibrationTable(ranges.amax, HEADERS[header.split()[0]], release, "trt-cache", header, ranges.notes)
     form, ranges = read_numbers(where, text)
     return _table(ranges, form)
+
+
+def _flatbuffers(where: str, data: bytes) -> Ranges:
+    try:
+        return read_flatbuffers(where, data)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{where}: not a calibration table, or a damaged one. Beside ONNX Runtime's lies a calibration.json: give "
+            "that. Of samples, such as Paddle's data set, `workbench calibrate` makes a collection."
+        ) from error
 
 
 def _table(ranges: Ranges, form: str, algorithm: str = "") -> CalibrationTable:

@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.calibration.collection import Collection
 from workbench.calibration.histograms import Histogram
+from workbench.calibration.lint import SMALLEST
 from workbench.calibration.table import ALGORITHMS, CalibrationTable
 from workbench.errors import ConfigError
 
@@ -29,8 +30,8 @@ def thresholds(
 ) -> CalibrationTable:
     """The table that an algorithm makes of a collection. overrides: other algorithms, by tensor.
 
-    A tensor that held nothing but zeros has the range 0: none. Raises ConfigError for an algorithm that does not
-    exist and a tensor that was not collected.
+    A tensor that held nothing but zeros, or values too small for int8, has the range 0: none. Raises ConfigError for an
+    algorithm that does not exist and a tensor that was not collected.
     """
     wishes = dict(overrides or {})
     _check(algorithm, percentile, wishes, collection)
@@ -53,8 +54,8 @@ def _check(algorithm: str, percentile: float, overrides: Mapping[str, str], coll
 
 
 def threshold(histogram: Histogram, algorithm: str, *, percentile: float = PERCENTILE) -> float:
-    """The largest magnitude that int8 shall reach; never above the largest seen. 0 where all values are 0."""
-    if not histogram.amax:
+    """The largest magnitude that int8 shall reach; never above the largest seen. 0 where no scale can express it."""
+    if histogram.amax < SMALLEST:
         return 0.0
     if algorithm == "minmax":
         return histogram.amax
@@ -62,7 +63,8 @@ def threshold(histogram: Histogram, algorithm: str, *, percentile: float = PERCE
         found = _percentile(histogram, percentile)
     else:
         found = _entropy(histogram) if algorithm == "entropy" else _least_error(histogram)
-    return min(found, histogram.amax)
+    found = min(found, histogram.amax)
+    return found if found >= SMALLEST else 0.0
 
 
 def clipped_share(histogram: Histogram, amax: float) -> float:
@@ -93,8 +95,8 @@ def _entropy(histogram: Histogram) -> float:
 
     As NVIDIA's pytorch-quantization does it after 'S. Migacz, 8-bit Inference with TensorRT, GTC 2017': the first bin
     counts as much as the second, what is beyond the range goes to its last bin, and of equals the widest is taken.
-    Unlike there no range is taken that clips more than 0.3 % of the values: where single values are very frequent, as in
-    pictures with a plain background, the divergence has sharp minima that mean nothing.
+    Unlike there no range is taken that clips more than 0.3 % of the values: where single values are very frequent, as
+    in pictures with a plain background, the divergence has sharp minima that mean nothing.
     """
     magnitudes = histogram.magnitudes
     used = int(np.flatnonzero(magnitudes)[-1]) + 1

@@ -61,12 +61,12 @@ def write_table(
     RELEASE; what TensorRT wrote is written byte for byte. 'ort': a folder for all of ONNX Runtime's files, or a name
     ending in one of their suffixes for that one. 'qdq': `model` with Q/DQ nodes, the nodes named in `keep` left in
     float. 'ranges' and 'ort' leave out tensors without a range.
-    Raises ConfigError, also for ranges that are no finite numbers and names that the form cannot hold.
+    Raises ConfigError, also for ranges that are no finite numbers, names that the form cannot hold, and what
+    check_target refuses.
     """
-    path = Path(os.path.abspath(Path(path).expanduser()))
+    path = check_target(path, form, model=model, release=release)
     raise_for(broken_ranges(table), f"{path} is not written")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if form == "trt-cache":
             digits = release_digits(release or table.release or RELEASE)
             _write_text(path, table, write_cache(table.amax, digits, table.cache_header))
@@ -74,13 +74,47 @@ def write_table(
             _write_text(path, table, write_ranges(table.amax))
         elif form == "ort":
             _write_ort(path, table)
-        elif form == "qdq":
+        elif model is not None:
             _write_model(path, table, model, keep)
-        else:
-            raise ConfigError(f"there is no form of tables {form!r}; choose one of {', '.join(FORMATS)}.")
     except OSError as error:
         raise ConfigError(f"{path}: the table cannot be written ({error.strerror}).") from error
     return path
+
+
+def check_target(path: str | Path, form: str, *, model: Model | None = None, release: str = "") -> Path:
+    """The path, absolute, for write_table with the same arguments; made for asking before long work.
+
+    Makes the path's folder. Raises ConfigError for what no table could be written to: a form or release that does not
+    exist, a folder, the model itself or its weights, a place where nothing can be written; and for 'qdq' without a
+    model.
+    """
+    path = Path(os.path.abspath(Path(path).expanduser()))
+    if form not in FORMATS:
+        raise ConfigError(f"there is no form of tables {form!r}; choose one of {', '.join(FORMATS)}.")
+    if form == "trt-cache" and release:
+        release_digits(release)
+    if form == "qdq" and model is None:
+        raise ConfigError(f"{path}: Q/DQ nodes stand in a model; name the one that the table belongs to.")
+    check_place(path, model, is_folder=form == "ort" and path.suffix not in ort_table.SUFFIXES)
+    return path
+
+
+def check_place(path: Path, model: Model | None = None, *, is_folder: bool = False) -> None:
+    """Raise ConfigError where nothing can be written, and for a path of the model itself or of its weights."""
+    try:
+        if path.exists() and path.is_dir() != is_folder:
+            raise ConfigError(f"{path}: {'a file; name a folder' if is_folder else 'a folder; name a file in it'}.")
+        if model is not None and any(_is_same(path, file) for file in (model.path, *model.external_files)):
+            raise ConfigError(f"{path}: the model or its weights lie there; name another file.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: it cannot be written ({error.strerror}).") from error
+
+
+def _is_same(path: Path, file: Path) -> bool:
+    return path == file or (path.exists() and file.exists() and path.samefile(file))
 
 
 def _write_text(path: Path, table: CalibrationTable, text: str) -> None:
@@ -100,9 +134,7 @@ def _write_ort(path: Path, table: CalibrationTable) -> None:
         _replace(path / f"{ort_table.STEM}{suffix}", content)
 
 
-def _write_model(path: Path, table: CalibrationTable, model: Model | None, keep: Collection[str]) -> None:
-    if model is None:
-        raise ConfigError(f"{path}: Q/DQ nodes stand in a model; name the one that the table belongs to.")
+def _write_model(path: Path, table: CalibrationTable, model: Model, keep: Collection[str]) -> None:
     raise_for(lint(table, model), str(path))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         save_model(qdq.quantize(model, table.amax, Path(folder), keep=keep), path)

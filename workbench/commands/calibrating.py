@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +13,7 @@ from typing import Any
 
 from workbench.calibration.collect import collect
 from workbench.calibration.collection import SUFFIX, Collection, is_collection, load_collection, merge, save_collection
-from workbench.calibration.lint import Finding, lint, raise_for
+from workbench.calibration.lint import Finding, activations_of, lint, lint_collection, raise_for
 from workbench.calibration.paddle_dataset import write_paddle_dataset
 from workbench.calibration.plan import plan as search
 from workbench.calibration.samples import Samples, open_samples
@@ -21,25 +23,31 @@ from workbench.calibration.source import read_ranges
 from workbench.calibration.table import CalibrationTable, read_table, table_to_json
 from workbench.calibration.thresholds import thresholds
 from workbench.calibration.work import gain_in_words, node_work
-from workbench.calibration.writing import form_of, write_table
+from workbench.calibration.writing import check_place, check_target, form_of, write_table
 from workbench.commands.common import height_and_width, numbers, read_model
 from workbench.errors import ConfigError, FeedError
 from workbench.evaluation import overlap
 from workbench.model import Model
-from workbench.preprocessing import Preprocessing
+from workbench.preprocessing import SIDED, Preprocessing
 from workbench.terminal import Printer
 from workbench.terminal import table as table_of
-from workbench.types import count_of
+from workbench.types import Calibration, count_of
 
 _SHOWN = 20
+_WITHOUT_EFFECT = {"show": ("output", "to"), "merge": ("to", "release", "algorithm", "model"), "convert": ()}
+"""Options of `calibration` that one of its verbs would pass over."""
 
 
 def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
     """The collection is kept in any case: it serves every algorithm and every form."""
-    model, output = read_model(options), Path(options.output)
-    form = None if output.suffix == SUFFIX else form_of(output, options.to)
+    model = read_model(options)
+    form, output = _target(options, model)
+    kept = _place_of_collection(output, model)
+    if not activations_of(model):
+        raise ConfigError(
+            f"{model.name}: nothing to calibrate: no tensor that depends on the inputs is floating-point."
+        )
     samples = read_data(options, model)
-    kept = output.with_suffix(SUFFIX)
     partial = kept.with_name(kept.name + ".partial")
     started, printer = time.perf_counter(), Printer(options.verbose)
     found = collect(
@@ -55,12 +63,49 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
         listener=printer,
     )
     save_collection(found, kept)
-    if form is not None:
-        write_table(thresholds(found, options.algorithm), output, form, model=model, release=options.release)
+    partial.unlink(missing_ok=True)
+    algorithm = options.algorithm or Calibration.algorithm
+    if form:
+        write_table(thresholds(found, algorithm), output, form, model=model, release=options.release)
     seconds = time.perf_counter() - started
     data = {**_collection_to_json(found), "collection": str(kept), "file": str(output), "format": form or "collection"}
-    data |= {"algorithm": options.algorithm, "seconds": seconds}
+    data |= {"algorithm": algorithm, "seconds": seconds}
     return data, _collected_text(found, samples, kept, seconds) + (f"\n{form}: {output}" if form else "")
+
+
+def _target(options: argparse.Namespace, model: Model | None) -> tuple[str, Path]:
+    """Form ('' for a collection) and absolute path of what shall be written, checked before long work."""
+    path = Path(os.path.abspath(Path(options.output).expanduser()))
+    if not options.output:
+        raise ConfigError("-o is empty: name the file to write.")
+    form = "" if path.suffix == SUFFIX else form_of(path, options.to)
+    without_effect = ["release"] * (form != "trt-cache") + ["to", "algorithm"] * (not form)
+    for name in without_effect:
+        if getattr(options, name):
+            what = f"in the form {form}" if form else "a collection, which serves every form and algorithm"
+            raise ConfigError(f"--{name} has no effect on {path.name}, {what}; leave it out or name another file.")
+    if form:
+        check_target(path, form, model=model, release=options.release)
+    return form, path
+
+
+def _place_of_collection(output: Path, model: Model) -> Path:
+    """Beside a table lies its collection. One that lies there already is replaced only if it is of the same model."""
+    path = output.with_suffix(SUFFIX)
+    check_place(path, model)
+    if path != output and path.exists() and not _is_of(path, model):
+        raise ConfigError(
+            f"{path}: the collection goes there too, but what lies there is none of {model.name}; name another file "
+            f"than {output.name}."
+        )
+    return path
+
+
+def _is_of(path: Path, model: Model) -> bool:
+    try:
+        return load_collection(path).model_sha256 == model.sha256
+    except ConfigError:
+        return False
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -113,7 +158,10 @@ def read_data(options: argparse.Namespace, model: Model) -> Samples:
         usual = Preprocessing()
     if options.size and usual.size is None:  # what was found is for pictures of any size
         usual = replace(usual, multiple_of=1, resize="stretch")
-    return open_samples(options.data, model, replace(usual, source="", **wished))
+    how = replace(usual, source="", **wished)
+    if options.resize_to and how.resize not in SIDED:
+        raise ConfigError(f"--resize-to has no effect on --resize {how.resize}; choose one of {', '.join(SIDED)}.")
+    return open_samples(options.data, model, how)
 
 
 def dataset(options: argparse.Namespace) -> tuple[Any, str]:
@@ -126,19 +174,31 @@ def dataset(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def calibration(options: argparse.Namespace) -> tuple[Any, str]:
+    for name in _WITHOUT_EFFECT[options.do]:
+        if getattr(options, name):
+            raise ConfigError(f"--{name} has no effect on calibration {options.do}; leave it out.")
     return {"show": _show, "convert": _convert, "merge": _merge}[options.do](options)
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, str]:
     path = _single(options)
-    found, model = _ranges(path, options), read_model(options) if options.model else None
-    findings = lint(found, model, release=options.release) if model else ()
+    if options.release and not options.model:
+        raise ConfigError("--release has no effect without a model to check for: name it with --model FILE.onnx.")
+    model = read_model(options) if options.model else None
+    found, about = _ranges(path, options)
+    findings = (*(lint(found, model, release=options.release) if model else ()), *about)
     data = table_to_json(found)
     if is_collection(path):
         data = {**_collection_to_json(load_collection(path)), **data, "format": "collection"}
-    if model:
-        data["findings"] = [{"severity": item.severity, "tensor": item.tensor, "text": item.text} for item in findings]
-    return data, _table_text(found, findings)
+    return {**data, "findings": _findings_to_json(findings)}, _table_text(found, findings)
+
+
+def _findings_to_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    return [{"severity": item.severity, "tensor": item.tensor, "text": item.text} for item in findings]
+
+
+def _told(findings: Sequence[Finding]) -> list[str]:
+    return [f"{item.severity}: {item}" for item in findings]
 
 
 def _table_text(found: CalibrationTable, findings: Sequence[Finding]) -> str:
@@ -146,25 +206,37 @@ def _table_text(found: CalibrationTable, findings: Sequence[Finding]) -> str:
         filter(None, (found.format, f"TensorRT {found.release}" if found.release else "", found.algorithm))
     )
     rows = [(name, f"{amax:.6g}", f"{found.scale(name):.6g}") for name, amax in found.amax.items()]
-    told = [f"{item.severity}: {item}" for item in findings]
-    return "\n".join([head, table_of([("tensor", "amax", "scale"), *rows]), *told])
+    return "\n".join([head, table_of([("tensor", "amax", "scale"), *rows]), *_told(findings)])
 
 
-def _ranges(path: str, options: argparse.Namespace) -> CalibrationTable:
-    return thresholds(load_collection(path), options.algorithm) if is_collection(path) else read_table(path)
+def _ranges(path: str, options: argparse.Namespace) -> tuple[CalibrationTable, tuple[Finding, ...]]:
+    """The table, and what is to be known about the collection that it was made of."""
+    if is_collection(path):
+        collected = load_collection(path)
+        return thresholds(collected, options.algorithm or Calibration.algorithm), lint_collection(collected)
+    _refuse_algorithm(path, options)
+    return read_table(path), ()
+
+
+def _refuse_algorithm(path: str, options: argparse.Namespace) -> None:
+    if options.algorithm:
+        raise ConfigError(
+            f"--algorithm: {path} is no collection; the ranges of a table stay as they are: leave it out."
+        )
 
 
 def _convert(options: argparse.Namespace) -> tuple[Any, str]:
-    path, output = _single(options), _output(options)
+    path = _single(options)
     model = read_model(options) if options.model else None
-    found, form = _ranges(path, options), form_of(Path(output), options.to)
-    findings = lint(found, model) if model else ()
+    if Path(_output(options)).suffix == SUFFIX:
+        raise ConfigError(f"{options.output}: no collection can be made of {path}; name a table, such as x.cache.")
+    form, output = _target(options, model)
+    found, about = _ranges(path, options)
+    findings = (*(lint(found, model) if model else ()), *about)
     raise_for(findings, path)
     written = write_table(found, output, form, model=model, release=options.release)
-    data = {"file": str(written), "format": form, "tensors": len(found.amax)}
-    data["findings"] = [{"severity": item.severity, "tensor": item.tensor, "text": item.text} for item in findings]
-    told = [f"{item.severity}: {item}" for item in findings]
-    return data, "\n".join([f"{form}, {count_of(len(found.amax), 'tensor')}: {written}", *told])
+    data = {"file": str(written), "format": form, "tensors": len(found.amax), "findings": _findings_to_json(findings)}
+    return data, "\n".join([f"{form}, {count_of(len(found.amax), 'tensor')}: {written}", *_told(findings)])
 
 
 def _merge(options: argparse.Namespace) -> tuple[Any, str]:
@@ -191,11 +263,14 @@ def _output(options: argparse.Namespace) -> str:
 
 def sensitivity(options: argparse.Namespace) -> tuple[Any, str]:
     """Stopped, it tells what was measured until then."""
+    if not (math.isfinite(options.max_drop) and options.max_drop >= 0):
+        raise ConfigError(f"--max-drop {options.max_drop:g}: write how many points may be lost, 0 or more.")
+    if not is_collection(options.calibration):
+        _refuse_algorithm(options.calibration, options)
     model, printer, seen = read_model(options), Printer(options.verbose), list[Sensitivity]()
-    table, samples = (
-        read_ranges(options.calibration, model, options.algorithm, listener=printer),
-        read_data(options, model),
-    )
+    algorithm = options.algorithm or Calibration.algorithm
+    table = read_ranges(options.calibration, model, algorithm, listener=printer)
+    samples = read_data(options, model)
     try:
         measured = measure(model, table, samples, count=options.samples or None, each=seen.append, listener=printer)
     except KeyboardInterrupt:

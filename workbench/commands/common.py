@@ -13,6 +13,7 @@ import numpy as np
 
 from workbench import building
 from workbench.backends import Session
+from workbench.calibration.source import TABLE, kind_of
 from workbench.errors import ConfigError, FeedError
 from workbench.model import Model, load_model
 from workbench.openings import edit
@@ -71,18 +72,22 @@ def read_network_config(options: argparse.Namespace) -> BuildConfig:
 
 
 def _calibration(options: argparse.Namespace) -> Calibration | None:
-    if options.calibrator not in CALIBRATORS:
+    if options.calibrator not in (None, *CALIBRATORS):
         choices = ", ".join(CALIBRATORS)
         raise ConfigError(f"--calibrator: there is no {options.calibrator!r}; choose one of {choices}.")
     if options.calibration is None:
-        if options.calibrator != Calibration.algorithm:
+        if options.calibrator:
             raise ConfigError("--calibrator needs a collection or samples: name them with --calibration FILE.")
         return None
     if not Path(options.calibration).exists():
         raise ConfigError(
             f"--calibration {options.calibration}: there is no such file; name a collection, a table or .npz."
         )
-    return Calibration(options.calibration, options.calibrator)
+    if options.calibrator and kind_of(options.calibration) == TABLE:
+        raise ConfigError(
+            f"--calibrator: {options.calibration} is a table, whose ranges stay as they are; leave it out."
+        )
+    return Calibration(options.calibration, options.calibrator or Calibration.algorithm)
 
 
 def _number(option: str, text: str | None) -> int | None:

@@ -121,7 +121,7 @@ def build_options(parser: argparse.ArgumentParser) -> None:
         help="for int8: a collection, a calibration table of any form, or .npz with samples, one array per input",
     )  # fmt: skip
     parser.add_argument(
-        "--calibrator", type=str.lower, default=Calibration.algorithm,
+        "--calibrator", type=str.lower,
         help=f"how ranges are found, unless by a table: {', '.join(CALIBRATORS)} (default {Calibration.algorithm})",
     )  # fmt: skip
     group = builder_options(parser)
@@ -177,7 +177,7 @@ def sensitivity_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", required=True, metavar="FILE", help="a collection (.calib) or a table of any kind"
     )
-    parser.add_argument("--algorithm", choices=COMPUTED, default="entropy", help="from a collection (default entropy)")
+    parser.add_argument("--algorithm", choices=COMPUTED, help="from a collection (default entropy)")
     parser.add_argument("--samples", type=count, default=64, help="for each layer (default 64; 0: all)")
     parser.add_argument("--max-drop", type=float, default=0.2, metavar="X", help="most points to lose (default 0.2)")
     parser.add_argument(
@@ -187,7 +187,7 @@ def sensitivity_options(parser: argparse.ArgumentParser) -> None:
 
 
 def algorithm_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--algorithm", choices=COMPUTED, default="entropy", help="from a collection (default entropy)")
+    parser.add_argument("--algorithm", choices=COMPUTED, help="from a collection (default entropy)")
     parser.add_argument("--to", choices=FORMATS, help="form of the file to write (default: by its name)")
     parser.add_argument("--release", default="", help="of the TensorRT that a cache is for, such as 10.3 (default 8.6)")
 
