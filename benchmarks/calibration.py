@@ -119,7 +119,8 @@ def measure_apart(what: str, path: Path, folder: Path, count: int, runs: int) ->
     rows = []
     for _ in range(runs):
         command = [sys.executable, __file__, "--one", what, str(path), str(folder), str(count)]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        rows.append(json.loads(printed.splitlines()[-1]))  # ONNX Runtime prints, too
         print(f"{what}, {count} samples: {rows[-1]['s']:.2f} s, {rows[-1]['peak_mb']:,.0f} MB", file=sys.stderr)
     return {**min(rows, key=lambda row: row["s"]), "peak_mb": max(row["peak_mb"] for row in rows), "runs": runs}
 

@@ -14,6 +14,7 @@ import numpy as np
 from workbench import building
 from workbench.backends import Session
 from workbench.calibration.source import TABLE, kind_of
+from workbench.calibration.table import read_table
 from workbench.errors import ConfigError, FeedError
 from workbench.model import Model, load_model
 from workbench.openings import edit
@@ -84,9 +85,11 @@ def _calibration(options: argparse.Namespace) -> Calibration | None:
             f"--calibration {options.calibration}: there is no such file; name a collection, a table or .npz."
         )
     if options.calibrator and kind_of(options.calibration) == TABLE:
-        raise ConfigError(
-            f"--calibrator: {options.calibration} is a table, whose ranges stay as they are; leave it out."
-        )
+        own = read_table(options.calibration).algorithm
+        if options.calibrator != own:  # to name its own is harmless
+            raise ConfigError(
+                f"--calibrator: {options.calibration} is a table, whose ranges stay as they are; leave it out."
+            )
     return Calibration(options.calibration, options.calibrator or Calibration.algorithm)
 
 

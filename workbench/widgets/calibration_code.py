@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workbench import snippets
 from workbench.model import Model
-from workbench.preprocessing import Preprocessing
+from workbench.preprocessing import SIDED, Preprocessing
 from workbench.profiles import default_profile, format_shapes
 from workbench.types import Calibration
 
@@ -160,7 +160,8 @@ def _picture_words(wish: Wish) -> list[str]:
     if how is None:
         return []
     words = [f"--size={how.size[0]}x{how.size[1]}"] if how.size else []
-    words += [f"--resize={how.resize}", *([f"--resize-to={how.resize_to}"] if how.resize_to else [])]
+    words += [f"--resize={how.resize}"]
+    words += [f"--resize-to={how.resize_to}"] if how.resize_to and how.resize in SIDED else []
     words += [f"--channels={how.channels}", f"--scale={how.scale!r}"]
     return [*words, *(f"--{name}={','.join(map(repr, getattr(how, name)))}" for name in ("mean", "std"))]
 
