@@ -288,6 +288,7 @@ def sensitivity(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _layers_text(measured: Sensitivity) -> str:
-    rows = [(item.node, item.op_type, f"{item.harm:.3g} %") for item in measured.layers[:_SHOWN]]
+    layers = sorted(measured.layers, key=lambda item: item.harm, reverse=True)
+    rows = [(item.node, item.op_type, f"{item.harm:.3g} %") for item in layers[:_SHOWN]]
     more = f"\nand {len(measured.layers) - _SHOWN} more (--json)" if len(measured.layers) > _SHOWN else ""
     return table_of([("node", "operator", "error added"), *rows]) + more
