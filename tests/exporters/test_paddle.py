@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workbench.building import build
+from workbench.engine import open_engine, read_layers
 from workbench.errors import Cancelled, ExportError
 from workbench.export.calling import PADDLE_ADAPTER, Order, Trials, export_from
 from workbench.export.environments import Made
 from workbench.export.from_paddle import explain, export_paddle
-from workbench.types import LogLine, Progress, ignore
+from workbench.reference import Reference
+from workbench.store import EngineStore
+from workbench.types import BuildConfig, LogLine, Progress, ignore
 
 BATCH, SIDE, LINE = (1, 2, 4), (64, 128, 256), (64, 320, 640)
 OCR = {
@@ -81,6 +85,12 @@ def test_a_quantized_model_keeps_its_scales_and_builds(
     assert all((parity.argmax_agreement or 0) >= 0.95 for parity in done.parity)
     assert any("quantized" in note for note in done.notes)
     builds(done, batch=(1, 8, 64))
+    store, int8 = EngineStore(tmp_path / "store"), BuildConfig("int8")  # Paddle-TRT's use_calib_mode=False
+    assert "int8" in {layer.precision for layer in read_layers(build(done.model, int8, "rtx", store=store).engine)}
+    with open_engine(build(done.model, int8, "onnxruntime", store=store).engine) as session:
+        (found,) = session.run({done.model.inputs[0].name: pictures[:200]}).values()
+    (wanted,) = Reference(done.model).run({done.model.inputs[0].name: pictures[:200]}).values()
+    assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
 
 
 def test_a_quantized_model_whose_scales_the_converter_drops_is_said_to_be_float(
