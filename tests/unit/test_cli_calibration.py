@@ -91,6 +91,11 @@ def test_a_collection_becomes_every_form_and_comes_back(
         assert amax == pytest.approx(wanted[tensor], rel=1e-6)
 
 
+def test_show_tells_people_what_it_is(collected: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibration", "show", str(collected)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "collection of 64 samples, entropy"
+
+
 def test_shards_merge(collected: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     common = ["calibrate", str(FASHION_CNN), "--data", str(PICTURES), "--samples", "20"]
     for name, shard in (("a", "1/2"), ("b", "2/2")):

@@ -187,10 +187,12 @@ def _show(options: argparse.Namespace) -> tuple[Any, str]:
     model = read_model(options) if options.model else None
     found, about = _ranges(path, options)
     findings = (*(lint(found, model, release=options.release) if model else ()), *about)
-    data = table_to_json(found)
+    data, form = table_to_json(found), found.format
     if is_collection(path):
-        data = {**_collection_to_json(load_collection(path)), **data, "format": "collection"}
-    return {**data, "findings": _findings_to_json(findings)}, _table_text(found, findings)
+        collection = load_collection(path)
+        data = {**_collection_to_json(collection), **data, "format": "collection"}
+        form = f"collection of {count_of(len(collection.samples), 'sample')}"
+    return {**data, "findings": _findings_to_json(findings)}, _table_text(form, found, findings)
 
 
 def _findings_to_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
@@ -201,10 +203,8 @@ def _told(findings: Sequence[Finding]) -> list[str]:
     return [f"{item.severity}: {item}" for item in findings]
 
 
-def _table_text(found: CalibrationTable, findings: Sequence[Finding]) -> str:
-    head = ", ".join(
-        filter(None, (found.format, f"TensorRT {found.release}" if found.release else "", found.algorithm))
-    )
+def _table_text(form: str, found: CalibrationTable, findings: Sequence[Finding]) -> str:
+    head = ", ".join(filter(None, (form, f"TensorRT {found.release}" if found.release else "", found.algorithm)))
     rows = [(name, f"{amax:.6g}", f"{found.scale(name):.6g}") for name, amax in found.amax.items()]
     return "\n".join([head, table_of([("tensor", "amax", "scale"), *rows]), *_told(findings)])
 
