@@ -1,6 +1,10 @@
 """`workbench calibrate`, `calibration`, `dataset`: one collection, every form."""
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +306,28 @@ def test_values_that_are_not_finite_are_told(capsys: pytest.CaptureFixture[str],
     findings = told(capsys, "calibration", "show", str(path))["findings"]
     assert [(item["severity"], item["tensor"]) for item in findings] == [("warning", "l"), ("warning", "y")]
     assert findings[0]["text"].startswith("2 values left out")
+
+
+def test_ctrl_c_keeps_what_was_collected_and_the_same_command_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output, usual = tmp_path / "long.calib", signal.getsignal(signal.SIGINT)
+    command = ["calibrate", str(FASHION_CNN), "--data", str(PICTURES), "--samples", "0", "--to-the-end"]
+
+    def interrupt() -> None:
+        while signal.getsignal(signal.SIGINT) is usual:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert main([*command, "-o", str(output)]) == 130
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is usual
+    done = len(load_collection(tmp_path / "long.calib.partial").samples)
+    assert f"stopped after {done:,} samples. The same command goes on from there." in capsys.readouterr().err
+    assert 0 < done < 10_000 and not output.exists()
+    assert main([*command, "--verbose", "-o", str(output)]) == 0
+    assert f"{done:,} samples were collected before; the others follow" in capsys.readouterr().err
+    assert len(load_collection(output).samples) == 10_000 and not (tmp_path / "long.calib.partial").exists()

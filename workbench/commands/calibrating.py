@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,8 +25,8 @@ from workbench.calibration.table import CalibrationTable, read_table, table_to_j
 from workbench.calibration.thresholds import thresholds
 from workbench.calibration.work import gain_in_words, node_work
 from workbench.calibration.writing import check_place, check_target, form_of, write_table
-from workbench.commands.common import height_and_width, numbers, read_model
-from workbench.errors import ConfigError, FeedError
+from workbench.commands.common import ctrl_c_cancels, height_and_width, numbers, read_model
+from workbench.errors import Cancelled, ConfigError, FeedError
 from workbench.evaluation import overlap
 from workbench.model import Model
 from workbench.preprocessing import SIDED, Preprocessing
@@ -50,18 +51,24 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
     samples = read_data(options, model)
     partial = kept.with_name(kept.name + ".partial")
     started, printer = time.perf_counter(), Printer(options.verbose)
-    found = collect(
-        model,
-        samples,
-        count=options.samples or None,
-        skip=options.skip,
-        shard=_shard(options.shard),
-        budget_bytes=options.budget,
-        until_settled=not options.to_the_end,
-        strict=options.strict,
-        partial=partial,
-        listener=printer,
-    )
+    with ctrl_c_cancels() as cancel:
+        try:
+            found = collect(
+                model,
+                samples,
+                count=options.samples or None,
+                skip=options.skip,
+                shard=_shard(options.shard),
+                budget_bytes=options.budget,
+                until_settled=not options.to_the_end,
+                strict=options.strict,
+                partial=partial,
+                listener=printer,
+                cancel=cancel,
+            )
+        except Cancelled as error:
+            print(f"workbench: {error} The same command goes on from there.", file=sys.stderr)
+            raise KeyboardInterrupt from error
     save_collection(found, kept)
     partial.unlink(missing_ok=True)
     algorithm = options.algorithm or Calibration.algorithm

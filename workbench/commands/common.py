@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,20 @@ from workbench.types import (
     TensorSpec,
     parse_size,
 )
+
+
+@contextmanager
+def ctrl_c_cancels() -> Iterator[threading.Event]:
+    """Within, Ctrl-C sets the event, so that work ends where nothing is lost; only in the main thread."""
+    cancel = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield cancel
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: cancel.set())
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def read_model(options: argparse.Namespace) -> Model:
