@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from models import FASHION_CNN, OCR_CLS
 
@@ -173,8 +174,8 @@ def test_the_shell_line_says_every_option_and_is_read_back_as_the_same(
     fashion_cnn: Model, config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("my samples.npz", "a.table"):
-        Path(name).touch()
+    np.savez("my samples.npz", image=np.zeros((1, 1, 28, 28), np.float32))
+    Path("a.table").touch()
     line = shell_line(fashion_cnn, config, "tensorrt")
     assert read_config(_parser().parse_args(shlex.split(line)[1:])) == config
 
