@@ -18,7 +18,7 @@ class Difference:
     """One output, `other` against `reference`.
 
     max_abs: largest absolute difference. relative: norm of the difference over the norm of the reference (0 if both
-    are 0). cosine: of the flattened outputs. Equal infinities count nothing; where another value is not finite they are
+    are 0). cosine: of the flattened outputs. Equal infinities beside other values count nothing; where another is not finite they are
     infinite, infinite and NaN.
     argmax_agreement: share of rows whose largest value is at the same place, None for outputs without rows or
     without a last axis to compare.
@@ -45,7 +45,8 @@ def _difference(name: str, reference: np.ndarray, other: np.ndarray) -> Differen
         )
     left, right = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
     alike = np.isinf(left) & (left == right)  # masked scores
-    left, right = left[~alike], right[~alike]
+    if not alike.all():
+        left, right = left[~alike], right[~alike]
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return Difference(name, math.inf, math.inf, math.nan, _agreement(reference, other))
     norm = float(np.linalg.norm(left))

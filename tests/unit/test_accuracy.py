@@ -36,10 +36,10 @@ def test_zeros_are_compared_without_dividing_by_them() -> None:
     assert difference([0, 0], [0, 2]) == Difference("y", 2.0, float("inf"), 0.0, None)
 
 
-def test_equal_infinities_do_not_differ() -> None:
+def test_equal_infinities_beside_other_values_do_not_differ() -> None:
     inf = float("inf")
     assert difference([-inf, 1], [-inf, 1]) == difference([1], [1])
-    assert difference([-inf, 1], [inf, 1]).max_abs == inf
+    assert difference([-inf, 1], [inf, 1]).max_abs == difference([inf], [inf]).max_abs == inf
 
 
 def test_empty_outputs_are_equal_and_have_no_agreement(recwarn: pytest.WarningsRecorder) -> None:
