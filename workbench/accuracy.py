@@ -18,8 +18,8 @@ class Difference:
     """One output, `other` against `reference`.
 
     max_abs: largest absolute difference. relative: norm of the difference over the norm of the reference (0 if both
-    are 0). cosine: of the flattened outputs. Equal infinities beside other values count nothing; where another is not finite they are
-    infinite, infinite and NaN.
+    are 0). cosine: of the flattened outputs. Equal infinities beside other values count nothing; where another value is
+    not finite they are infinite, infinite and NaN.
     argmax_agreement: share of rows whose largest value is at the same place, None for outputs without rows or
     without a last axis to compare.
     """
