@@ -169,8 +169,12 @@ def test_errors_come_first_and_are_cut_short(tmp_path: Path) -> None:
         raise_for(found)
 
 
-def test_warnings_stop_nothing() -> None:
-    raise_for([Finding("warning", "x", "look at it")], "table")
+def test_only_errors_stop() -> None:
+    warning, error = Finding("warning", "x", "look at it"), Finding("error", "y", "no range")
+    raise_for([warning], "table")
+    with pytest.raises(ConfigError) as raised:
+        raise_for([warning, error], "table")
+    assert str(raised.value) == "table: y: no range."
 
 
 def test_a_release_may_be_written_with_dots(fashion_cnn: Model) -> None:
