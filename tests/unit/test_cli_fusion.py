@@ -147,7 +147,11 @@ def test_files_that_hold_something_else_are_refused_in_words(
         open_fusion(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"nonsense", gzip.compress(b'{"Layers": []}')[:-5], gzip.compress(b"a" * 99)[:12]])
+@pytest.mark.parametrize(
+    "content",
+    [b"nonsense", gzip.compress(b'{"Layers": []}')[:-5], gzip.compress(b"a" * 99)[:12]],
+    ids=["nonsense", "its end is gone", "only its beginning"],  # gzip's bytes hold the time
+)
 def test_a_damaged_gzip_file_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json.gz").write_bytes(content)
     with pytest.raises(ViewError, match="no whole gzip file"):
