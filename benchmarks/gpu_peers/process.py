@@ -19,6 +19,8 @@ PEERS = {
     "compile": ("gpu_peers.torch_peer", "compile"),
 }
 TORCH = ("eager", "compile")
+STUDY = "study"
+"""The contestant of gpu_study.py."""
 TITLES = {"bare": "bare loop", "eager": "torch eager", "compile": "torch compile"}
 
 
@@ -36,8 +38,9 @@ class Peer:
 
     def __init__(self, name: str, torch_python: str, log: Path) -> None:
         self.name, self.log = name, log
-        self._python = torch_python if name in TORCH else sys.executable
-        self._environment = without_kit(os.environ) if name in TORCH else dict(os.environ)
+        has_torch = name in (*TORCH, STUDY)
+        self._python = torch_python if has_torch else sys.executable
+        self._environment = without_kit(os.environ) if has_torch else dict(os.environ)
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, do: str, **what: Any) -> Any:
@@ -67,7 +70,7 @@ class Peer:
         self._process = None
 
     def _start(self) -> None:
-        command = [self._python, "-m", *PEERS[self.name]]
+        command = [self._python, "-m", *(("gpu_peers.study_torch",) if self.name == STUDY else PEERS[self.name])]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command,

@@ -22,7 +22,7 @@ from workbench.build_process import dismiss_waiting
 from workbench.engine import Engine
 from workbench.layer_times import layer_times_to_json
 from workbench.model import Model
-from workbench.timing import measure
+from workbench.timing import Timing, measure
 from workbench.types import BuildConfig, Calibration, OptimizationProfile, ShapeRange
 
 BACKEND = "tensorrt"
@@ -101,7 +101,7 @@ class WorkbenchPeer:
             return series(what, session.clock, session.times_ms(count))
 
         on_gpu = [gpu("enqueue", False), gpu("replay", True)]  # replay last: the session goes on with the graph
-        singly = measure(session, feeds, iterations=min(iterations, 200), limit_s=limit_s)
+        singly = measure(session, feeds, Timing(min(iterations, 200), limit_s=limit_s))
         host = wall_times_ms(lambda: session.run(feeds), iterations, limit_s)
         own = session.host_times_ms(len(host))
         pinned = session.input_buffers({name: array.shape for name, array in feeds.items()})

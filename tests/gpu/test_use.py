@@ -114,10 +114,10 @@ def test_engines_side_by_side_pass_arrays_on_the_gpu(tmp_path: Path) -> None:
 
 
 def test_the_session_is_what_the_rest_of_the_workbench_expects(fashion, pictures: np.ndarray) -> None:
-    from workbench.timing import measure
+    from workbench.timing import Timing, measure
 
     with open_engine(fashion.engine) as session:
         assert isinstance(session, GpuSession)
-        measured = measure(session, {"image": pictures[:8]}, iterations=30)
+        measured = measure(session, {"image": pictures[:8]}, Timing(30))
     assert len(measured.times_ms) == len(measured.host_times_ms) == 30
     assert measured.median_ms < measured.host_median_ms

@@ -23,7 +23,11 @@ CALIBRATION = "calibration.cache"
 
 
 class Session(Protocol):
-    """An open engine; a context manager."""
+    """An open engine; a context manager.
+
+    A session may tell more of itself, for the record: `copies` (whether times_ms holds the copies between host and GPU),
+    `threads` (processors that one run may use), `releases` (of whatever takes part, by name).
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -44,22 +48,33 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class GpuSession(Session, Protocol):
-    """A session on an NVIDIA GPU: `times_ms` is the GPU's own time, and arrays may stay on the device."""
+class HostClock(Protocol):
+    """A session whose `times_ms` leaves the copies between host and GPU out, and that can count them, too."""
 
-    cuda_graph: bool
-    """Whether a CUDA graph is captured for every shape and replayed; may be switched between runs."""
     host_clock: str
     """What `host_times_ms` measures, in words."""
-
-    def run_on_device(self, feeds: Feeds) -> dict[str, Any]:
-        """As `run`, with outputs that stay on the GPU; they offer `__cuda_array_interface__` and DLPack."""
 
     def host_times_ms(self, iterations: int) -> list[float]:
         """As `times_ms`, from arrays on the host to arrays on the host."""
 
+
+@runtime_checkable
+class LayerClock(Protocol):
+    """A session that can time its layers."""
+
     def layer_times_ms(self, iterations: int) -> dict[str, tuple[float, ...]]:
-        """The GPU's time of every layer, by the name it has in LayerInfo; one value for every iteration."""
+        """The time of every layer in ms, by the name it has in LayerInfo; one value for every iteration."""
+
+
+@runtime_checkable
+class GpuSession(Session, HostClock, LayerClock, Protocol):
+    """A session on an NVIDIA GPU: `times_ms` is the GPU's own time, and arrays may stay on the device."""
+
+    cuda_graph: bool
+    """Whether a CUDA graph is captured for every shape and replayed; may be switched between runs."""
+
+    def run_on_device(self, feeds: Feeds) -> dict[str, Any]:
+        """As `run`, with outputs that stay on the GPU; they offer `__cuda_array_interface__` and DLPack."""
 
 
 class Backend(Protocol):

@@ -47,9 +47,11 @@ class NvidiaSession:
     """
 
     host_clock = "perf_counter, from arrays on the host to arrays on the host, copies included"
+    copies = False
 
     def __init__(self, opened: OpenEngine, record: PlanRecord, profiles: tuple[OptimizationProfile, ...]) -> None:
         self.cuda_graph, self.clock = True, _clock(None)
+        self.releases = {"tensorrt": record.release, "numpy": np.__version__}
         self._opened, self._profiles, self._gpu = opened, profiles, the_gpu()
         self.inputs = tuple(_spec(spec, opened.types) for spec in record.inputs if spec.name in opened.types)
         self.outputs = tuple(_spec(spec, opened.types) for spec in record.outputs)

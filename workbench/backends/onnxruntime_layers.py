@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import onnx
 from onnx import NodeProto
 
+from workbench.inspector import unique_names
 from workbench.layers import LayerInfo, LayerTensor
 from workbench.model import Model, operator
 
@@ -20,17 +23,35 @@ def optimized_layers(model: Model, optimized: onnx.ModelProto) -> tuple[LayerInf
     producers = {name: node for node in model.nodes for name in node.output if name}
     types = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
     alive = {name for node in graph.node for name in _made(node)} | {item.name for item in graph.initializer}
+    names = unique_names(node.name for node in graph.node)
     return tuple(
         LayerInfo(
-            name=node.name,
+            name=name,
             kind=operator(node),
             inputs=tuple(_tensor(name, types) for name in node.input if name),
             outputs=tuple(_tensor(name, types) for name in node.output if name),
             tactic="",
             nodes=_origins(node, producers, alive),
         )
-        for node in graph.node
+        for name, node in zip(names, graph.node, strict=True)
     )
+
+
+def layer_times_ms(profile: str, optimized: onnx.ModelProto, iterations: int) -> dict[str, tuple[float, ...]]:
+    """The times of the last `iterations` runs by layer, as `optimized_layers` names them, from ONNX Runtime's profile
+    (JSON, whole microseconds). Nodes within If and Loop count for the node that holds them."""
+    nodes = [node.name for node in optimized.graph.node]
+    taken: dict[int, list[float]] = {}
+    for event in _kernels(json.loads(profile)):
+        index = int(event["args"]["node_index"])
+        if index < len(nodes) and event["name"] == f"{nodes[index]}_kernel_time":
+            taken.setdefault(index, []).append(event["dur"] / 1000)
+    names = unique_names(nodes)
+    return {names[index]: tuple(taken[index][-iterations:]) for index in sorted(taken)}
+
+
+def _kernels(events: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    return (event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time"))
 
 
 def _origins(node: NodeProto, producers: Mapping[str, NodeProto], alive: set[str]) -> tuple[str, ...]:

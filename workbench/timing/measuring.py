@@ -1,129 +1,217 @@
-"""Session -> Measurement: raw times with the clock that took them and where they were taken."""
+"""Times sessions: one, or several in turns, so that what changes on the machine meanwhile hits all of them alike."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-
-from workbench.backends import GpuSession, Session
-from workbench.errors import Cancelled
-from workbench.machine import Machine, this_machine
-from workbench.types import Feeds, Listener, Progress, Shape, ignore
+from workbench.backends import HostClock, LayerClock, Session
+from workbench.conditions import Probe, Watch
+from workbench.errors import Cancelled, ConfigError
+from workbench.machine import this_machine
+from workbench.timing.measurement import Measurement
+from workbench.timing.settling import LIMIT_S, WarmUp, settle
+from workbench.types import Feeds, Listener, Progress, ignore
 
 PHASE = "Timing"
+WARMING = "Warming up"
 _CHUNK_S = 0.05
+_ROUNDS = 20
+_FEWEST = 5
+_LAYER_RUNS = 20
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """times_ms: one per iteration, after `warmup` runs that are not counted. shapes: of the inputs, by name.
+class Timing:
+    """How to time. iterations: runs that count, of each session. warmup: runs before, that do not; None until the times
+    settle (3 s at most). limit_s: about how long each session may take; a slow one gets fewer runs, but five at least.
+    layers: time every layer too, where the back end can."""
 
-    host_times_ms: on a GPU as many runs again, from arrays on the host to arrays on the host, by `host_clock`.
-    """
+    iterations: int = 100
+    warmup: int | None = None
+    limit_s: float | None = None
+    layers: bool = False
 
-    times_ms: tuple[float, ...]
-    warmup: int
-    shapes: Mapping[str, Shape]
-    clock: str
-    machine: Machine
-    host_times_ms: tuple[float, ...] = ()
-    host_clock: str = ""
-
-    @property
-    def batch(self) -> int:
-        """Pictures (or rows) per run: the first dimension of the first input that has one."""
-        return next((shape[0] for shape in self.shapes.values() if shape), 1)
-
-    @property
-    def inputs(self) -> str:
-        """What went in: 'image 1x3x224x224'."""
-        return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in self.shapes.items())
-
-    @property
-    def median_ms(self) -> float:
-        return float(np.median(self.times_ms))
-
-    @property
-    def host_median_ms(self) -> float | None:
-        """None where no GPU was measured."""
-        return float(np.median(self.host_times_ms)) if self.host_times_ms else None
-
-    @property
-    def mean_ms(self) -> float:
-        return float(np.mean(self.times_ms))
-
-    @property
-    def p99_ms(self) -> float:
-        """The time that 99 % of the runs do not exceed; one that was measured, never interpolated."""
-        return sorted(self.times_ms)[math.ceil(len(self.times_ms) * 0.99) - 1]
-
-    @property
-    def throughput_per_s(self) -> float:
-        """Pictures (or rows) per second: batch over mean time."""
-        return self.batch / self.mean_ms * 1000
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ConfigError(f"{self.iterations} runs cannot be timed; take 1 or more.")
 
 
 def measure(
     session: Session,
     feeds: Feeds,
+    timing: Timing | None = None,
     *,
-    iterations: int = 100,
-    warmup: int = 10,
-    limit_s: float | None = None,
     listener: Listener = ignore,
     cancel: threading.Event | None = None,
+    probe: Probe | None = None,
 ) -> Measurement:
-    """Run `warmup` times (at least once), then time `iterations` runs on the same feeds; on a GPU by both clocks.
+    """Time one session on the same feeds; as `measure_together`."""
+    (found,) = measure_together({"": session}, feeds, timing, listener=listener, cancel=cancel, probe=probe)
+    return found
 
-    limit_s: about how long it may take; a slow model gets fewer runs, but five at least, and fewer warm-ups.
-    listener: gets Progress, not from within timed runs. cancel: set it from another thread to stop after the runs
-    under way, about 50 ms; raises Cancelled.
+
+def measure_together(
+    sessions: Mapping[str, Session],
+    feeds: Feeds | Mapping[str, Feeds],
+    timing: Timing | None = None,
+    *,
+    listener: Listener = ignore,
+    cancel: threading.Event | None = None,
+    probe: Probe | None = None,
+) -> tuple[Measurement, ...]:
+    """Time sessions in turns, twenty rounds or more, on the same feeds; on a GPU by both of its clocks.
+
+    sessions: by the name they get. feeds: arrays by input name, or such feeds by session. In every round each session
+    has its turn, another one first each time; the first run of a turn, with caches that another session left, does not
+    count. listener: gets Progress, not from within timed runs. cancel: set it from another thread to stop after the
+    runs under way, about 50 ms; raises Cancelled. probe: reads the machine between turns; default is this machine's.
     """
-    gpu = session if isinstance(session, GpuSession) else None
-    clocks, first = (1, 1) if gpu is None else (2, 2)  # a GPU's first run prepares buffers and graph; the next tells
-    for _ in range(first):
-        start = time.monotonic()
-        session.run(feeds)
-        run_s = time.monotonic() - start
-    if limit_s is not None:
-        warmup = min(warmup, int(limit_s / 5 / run_s))
-        iterations = max(min(iterations, int(limit_s / run_s / clocks)), 5)
-    warmup = max(warmup, first)
-    runs = _Runs(warmup - first + clocks * iterations, listener, cancel)
-    runs.take(session.times_ms, warmup - first)
-    times = runs.take(session.times_ms, iterations)
-    host_times = runs.take(gpu.host_times_ms, iterations) if gpu else ()
-    shapes = {name: tuple(array.shape) for name, array in feeds.items()}
-    host_clock = gpu.host_clock if gpu else ""
-    return Measurement(times, warmup, shapes, session.clock, this_machine(), host_times, host_clock)
+    return _Race(sessions, feeds, timing or Timing(), listener, cancel).run(probe)
 
 
-class _Runs:
-    """Timed runs in chunks of about 50 ms: a GPU's queue stays full, and people can watch and stop them."""
+@dataclass
+class _Entry:
+    """A session in the race. run_s: what one run takes, by both clocks. goal: runs that count."""
 
-    def __init__(self, total: int, listener: Listener, cancel: threading.Event | None) -> None:
-        self.total, self.listener, self.cancel = total, listener, cancel
-        self.done, self.chunk = 0, 1
+    name: str
+    session: Session
+    feeds: Feeds
+    run_s: float = 0.0
+    goal: int = 0
+    warm: WarmUp = field(default_factory=lambda: WarmUp(0, True))
+    times: list[float] = field(default_factory=list)
+    host_times: list[float] = field(default_factory=list)
+    layers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def take(self, times_ms: Callable[[int], list[float]], iterations: int) -> tuple[float, ...]:
-        """Raises Cancelled."""
-        times: list[float] = []
-        while len(times) < iterations:
-            if self.cancel is not None and self.cancel.is_set():
-                raise Cancelled("cancelled; nothing was measured.")
+    @property
+    def host(self) -> HostClock | None:
+        return self.session if isinstance(self.session, HostClock) else None
+
+
+class _Race:
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        feeds: Feeds | Mapping[str, Feeds],
+        timing: Timing,
+        listener: Listener,
+        cancel: threading.Event | None,
+    ) -> None:
+        own: Any = feeds
+        by_session = feeds.keys() == sessions.keys() and all(isinstance(own[name], Mapping) for name in sessions)
+        self.entries = [_Entry(name, item, own[name] if by_session else own) for name, item in sessions.items()]
+        self.timing, self.listener, self.cancel = timing, listener, cancel
+        self.done = 0
+
+    def run(self, probe: Probe | None) -> tuple[Measurement, ...]:
+        for entry in self.entries:
+            self._prepare(entry)
+        watch = Watch(probe)
+        rounds = max(map(self._rounds, self.entries))
+        total = sum(entry.goal * (2 if entry.host else 1) for entry in self.entries)
+        for number in range(rounds):
+            turn = number % len(self.entries)
+            for entry in (*self.entries[turn:], *self.entries[:turn]):
+                self._turn(entry, number, rounds, total)
+                watch.look()
+        conditions = watch.conditions()
+        for entry in self.entries:
+            if self.timing.layers and isinstance(entry.session, LayerClock):
+                self._stop_if_cancelled()
+                entry.layers = entry.session.layer_times_ms(min(_LAYER_RUNS, entry.goal))
+        names = [entry.name for entry in self.entries]
+        return tuple(_measurement(entry, conditions, names) for entry in self.entries)
+
+    def _prepare(self, entry: _Entry) -> None:
+        """The first runs, which tell how long one takes, and the warm-up."""
+        self._stop_if_cancelled()
+        self.listener(Progress(WARMING, 0, None))
+        first = 2 if entry.host else 1  # a GPU's first run prepares buffers and graph; the next tells
+        for _ in range(first):
             start = time.monotonic()
-            found = times_ms(min(self.chunk, iterations - len(times)))
-            spent_s = max(time.monotonic() - start, 1e-6)
-            self.chunk = max(1, int(_CHUNK_S * len(found) / spent_s))
+            entry.session.run(entry.feeds)
+            entry.run_s = max(time.monotonic() - start, 1e-6)
+        limit_s, wanted = self.timing.limit_s, self.timing.warmup
+        if wanted is None:
+            self._settle(entry, first)
+        else:
+            if limit_s is not None:
+                wanted = min(wanted, int(limit_s / 5 / entry.run_s))
+            times_ms = self._watched(entry)
+            for _ in range(wanted - first):
+                times_ms(1)
+            entry.warm = WarmUp(max(wanted, first), True)
+        entry.goal = self.timing.iterations
+        if limit_s is not None:
+            entry.goal = max(min(entry.goal, int(limit_s / entry.run_s / first)), _FEWEST)
+        self.listener(Progress(WARMING, 1, 1))
+
+    def _settle(self, entry: _Entry, first: int) -> None:
+        limit_s = self.timing.limit_s
+        warm = settle(self._watched(entry), limit_s=LIMIT_S if limit_s is None else min(LIMIT_S, limit_s / 3))
+        start = time.monotonic()
+        entry.session.times_ms(1)
+        entry.run_s = min(entry.run_s, max(time.monotonic() - start, 1e-6))
+        entry.warm = WarmUp(first + warm.runs + 1, warm.settled)
+
+    def _watched(self, entry: _Entry) -> Any:
+        def times_ms(count: int) -> Sequence[float]:
+            self._stop_if_cancelled()
+            return entry.session.times_ms(count)
+
+        return times_ms
+
+    def _rounds(self, entry: _Entry) -> int:
+        """So many that a turn takes about 50 ms at most, and twenty where there are as many runs."""
+        return min(entry.goal, max(_ROUNDS, math.ceil(entry.goal * entry.run_s / _CHUNK_S)))
+
+    def _turn(self, entry: _Entry, number: int, rounds: int, total: int) -> None:
+        """This round's share of the runs, by each clock."""
+        share = entry.goal * (number + 1) // rounds - entry.goal * number // rounds
+        if not share:
+            return
+        clocks = [(entry.session.times_ms, entry.times)]
+        if entry.host:
+            clocks.append((entry.host.host_times_ms, entry.host_times))
+        for times_ms, kept in clocks:
+            self._stop_if_cancelled()
+            if len(self.entries) > 1:
+                times_ms(1)
+            found = times_ms(share)
+            kept += found
             self.done += len(found)
-            self.listener(Progress(PHASE, self.done, self.total))
-            times += found
-        return tuple(times)
+            self.listener(Progress(PHASE, self.done, total))
+
+    def _stop_if_cancelled(self) -> None:
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled("cancelled; nothing was measured.")
+
+
+def _measurement(entry: _Entry, conditions: Any, names: Sequence[str]) -> Measurement:
+    session = entry.session
+    return Measurement(
+        times_ms=tuple(entry.times),
+        warmup=entry.warm.runs,
+        shapes={name: tuple(array.shape) for name, array in entry.feeds.items()},
+        clock=session.clock,
+        machine=this_machine(),
+        host_times_ms=tuple(entry.host_times),
+        host_clock=entry.host.host_clock if entry.host else "",
+        name=entry.name,
+        settled=entry.warm.settled,
+        copies=getattr(session, "copies", None),
+        cuda_graph=getattr(session, "cuda_graph", None),
+        threads=getattr(session, "threads", None),
+        rivals=tuple(name for name in names if name != entry.name),
+        conditions=conditions,
+        releases=dict(getattr(session, "releases", {})),
+        layer_times_ms=dict(entry.layers),
+    )
 
 
 def format_rate(per_s: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from traitlets import Dict, Instance, Unicode
 
-from workbench.backends import GpuSession
+from workbench.backends import LayerClock
 from workbench.building import Built, build
 from workbench.engine import open_engine, read_log
 from workbench.errors import ConfigError
@@ -15,7 +15,7 @@ from workbench.layer_times import median_times
 from workbench.profiles import opt_shapes, opt_values
 from workbench.reference import random_feeds
 from workbench.store import EngineStore
-from workbench.timing import Measurement, measure
+from workbench.timing import PHASE, Measurement, Timing, measure
 from workbench.types import BuilderOptions, LogLine, Progress
 from workbench.widgets.form_state import FormState
 from workbench.widgets.work_state import WorkState
@@ -100,8 +100,10 @@ class BuilderState(WorkState, FormState):
             profiles, layer_times = built.engine.config.profiles, {}
             with open_engine(engine) as session:
                 feeds = random_feeds(session.inputs, opt_shapes(session.inputs, profiles), opt_values(profiles))
-                measured = measure(session, feeds, limit_s=_TIMING_S, listener=self._listen_to_timing, cancel=cancel)
-                if isinstance(session, GpuSession):
+                measured = measure(
+                    session, feeds, Timing(limit_s=_TIMING_S), listener=self._listen_to_timing, cancel=cancel
+                )
+                if engine is built.engine and isinstance(session, LayerClock):
                     layer_times = median_times(session.layer_times_ms(_LAYER_RUNS))
             with self.hold_trait_notifications():
                 self.measured_on = f"{backend} {precision}"
@@ -116,5 +118,5 @@ class BuilderState(WorkState, FormState):
             self._forget_work()
 
     def _listen_to_timing(self, event: Progress | LogLine) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and event.phase == PHASE:
             self.timed_runs = f"{event.done:,} of {event.total:,} runs"
