@@ -99,19 +99,23 @@ def _score(data: Mapping[str, Any] | None) -> TaskScore | None:
 
 
 def _output(data: Mapping[str, Any]) -> OutputAgreement:
-    """What was not finite: an error without end, a ratio without noise, a cosine of nothing."""
-    missing = {"relative": math.inf, "snr_db": math.inf, "cosine": math.nan}
-    figures = {name: _interval(data[name], value) for name, value in missing.items()}
+    """What was not finite: an error without end, a cosine of nothing, and a ratio without noise, or all noise where the
+    error has no end."""
+    relative = data["relative"]
+    noise = {"value": relative["value"], "low": relative["high"], "high": relative["low"]}
+    ratios = {name: -math.inf if error is None else math.inf for name, error in noise.items()}
     return OutputAgreement(
         output=data["output"],
-        **figures,
+        relative=_interval(relative, dict.fromkeys(relative, math.inf)),
+        snr_db=_interval(data["snr_db"], ratios),
+        cosine=_interval(data["cosine"], dict.fromkeys(relative, math.nan)),
         argmax=None if data["argmax"] is None else Interval(**data["argmax"]),
         max_abs=math.inf if data["max_abs"] is None else data["max_abs"],
     )
 
 
-def _interval(data: Mapping[str, float | None], missing: float) -> Interval:
-    ends = {name: missing if value is None else value for name, value in data.items()}
+def _interval(data: Mapping[str, float | None], missing: Mapping[str, float]) -> Interval:
+    ends = {name: missing[name] if value is None else value for name, value in data.items()}
     return Interval(**ends)
 
 

@@ -60,6 +60,15 @@ class OutputAgreement:
     max_abs: float
 
 
+@dataclass(frozen=True)
+class Worst:
+    """The picture, by its id, whose output is furthest apart. relative: there, in percent."""
+
+    id: str
+    output: str
+    relative: float
+
+
 class Tally:
     """ids, digests: of the pictures so far. changed: ids of those whose class is another one now."""
 
@@ -70,6 +79,7 @@ class Tally:
         self._found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], 5: []}
         self._sums: dict[str, list[np.ndarray]] = {}
         self._rows: dict[str, list[tuple[int, int]]] = {}
+        self._classes, self._lost_classes = "", False
         self.changed: list[str] = []
 
     @property
@@ -81,7 +91,7 @@ class Tally:
             raise FeedError(
                 f"the outputs differ: {sorted(reference)} and {sorted(other)}; compare sessions of one model."
             )
-        classes = ""
+        self._classes = ""
         for name in reference:
             left, right = (_by_picture(name, values[name], len(batch.ids)) for values in (reference, other))
             if left.shape != right.shape:
@@ -90,8 +100,8 @@ class Tally:
             if _has_classes(left):
                 same = left.argmax(-1) == right.argmax(-1)
                 self._rows.setdefault(name, []).append((int(same.sum()), same.size))
-                if not classes:
-                    classes = name
+                if not self._classes and not self._lost_classes:
+                    self._classes = name
                     kept = same.reshape(len(same), -1).all(1)
                     self.changed += [key for key, stays in zip(batch.ids, kept, strict=True) if not stays]
                     self._score(left, right, batch.labels)
@@ -109,12 +119,30 @@ class Tally:
             if best < left.shape[1]:
                 found.append((_among(left, labels, best), _among(right, labels, best)))
 
+    def leave_out(self, name: str) -> None:
+        """Forget an output that no longer belongs to both; with it the classes, if it told them."""
+        self._sums.pop(name, None)
+        self._rows.pop(name, None)
+        if name == self._classes:
+            self._labelled, self._lost_classes, self.changed = False, True, []
+
     def scores(self) -> dict[int, TaskScore | None]:
         """By how many of the largest values count: 1 and 5. None without labels, and where there are no more."""
         return {best: _task_score(found) if self._labelled else None for best, found in self._found.items()}
 
     def outputs(self) -> tuple[OutputAgreement, ...]:
         return tuple(self._agreement(name) for name in self._sums)
+
+    def worst(self) -> Worst | None:
+        """Over all pictures and outputs; None where they agree."""
+        found = []
+        for name, sums in self._sums.items():
+            with np.errstate(all="ignore"):
+                relative = _relative(np.concatenate(sums))
+            place = int(relative.argmax())
+            found.append(Worst(self.ids[place], name, float(relative[place])))
+        worst = max(found, key=lambda item: item.relative, default=None)
+        return worst if worst is not None and worst.relative > 0 else None
 
     def _agreement(self, name: str) -> OutputAgreement:
         sums = np.concatenate(self._sums[name])
@@ -168,10 +196,11 @@ def _task_score(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> TaskScore | N
 def _sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """float64[pictures, 5]: energies of reference, difference and other, product of both, largest difference.
 
-    Infinities that both have, such as those of masked scores, count nothing.
+    Infinities that both have, such as those of masked scores, count nothing, unless there is nothing else.
     """
     left, right = (values.reshape(len(values), -1).astype(np.float64) for values in (left, right))
     shared = np.isinf(left) & (left == right)
+    shared &= ~shared.all(1, keepdims=True)
     left, right = np.where(shared, 0, left), np.where(shared, 0, right)
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.nan_to_num(np.abs(left - right), nan=math.inf, posinf=math.inf)
@@ -182,8 +211,15 @@ def _sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _redrawn(sums: np.ndarray) -> np.ndarray:
     """float64[1 + _RESAMPLES, columns]: sums over the pictures, then over as many pictures drawn anew each time."""
     generator, count = np.random.default_rng(0), len(sums)
-    drawn = (np.bincount(generator.integers(0, count, count), minlength=count) @ sums for _ in range(_RESAMPLES))
-    return np.stack([sums.sum(0), *drawn])
+    lost = ~np.isfinite(sums)
+    finite = np.where(lost, 0, sums)
+
+    def total(times: np.ndarray) -> np.ndarray:
+        """Where a picture without a finite sum was drawn, there is none; 0 times infinity would be no number."""
+        return np.where(times @ lost > 0, math.inf, times @ finite)
+
+    drawn = (np.bincount(generator.integers(0, count, count), minlength=count) for _ in range(_RESAMPLES))
+    return np.stack([total(times) for times in (np.ones(count, int), *drawn)])
 
 
 def _interval(values: np.ndarray) -> Interval:
@@ -193,11 +229,16 @@ def _interval(values: np.ndarray) -> Interval:
 
 
 def _relative(sums: np.ndarray) -> np.ndarray:
-    return np.where(sums[:, 1] == 0, 0.0, 100 * np.sqrt(sums[:, 1] / sums[:, 0]))
+    return _unless_extreme(sums[:, 1], 0.0, 100 * np.sqrt(sums[:, 1] / sums[:, 0]), math.inf)
 
 
 def _snr_db(sums: np.ndarray) -> np.ndarray:
-    return np.where(sums[:, 1] == 0, math.inf, 10 * np.log10(sums[:, 0] / sums[:, 1]))
+    return _unless_extreme(sums[:, 1], math.inf, 10 * np.log10(sums[:, 0] / sums[:, 1]), -math.inf)
+
+
+def _unless_extreme(apart: np.ndarray, equal: float, values: np.ndarray, lost: float) -> np.ndarray:
+    """The values, but for those whose difference is 0, and infinite, also where the reference is no number."""
+    return np.where(apart == 0, equal, np.where(np.isinf(apart), lost, values))
 
 
 def _cosine(sums: np.ndarray) -> np.ndarray:
