@@ -23,6 +23,9 @@ CONVERTED = ("fp16", "bf16")
 MIXES = {"fp16": ("fp32",), "bf16": ("fp32",), "int8": ("fp32", "fp16")}
 """What single nodes may keep computing in while the rest of the model is converted, by the precision of the rest."""
 
+_LARGEST_FLOAT16 = 65504.0
+_OWN_RELEASE = "2"
+"""Counts up when `convert` makes other models; 2: variances beyond float16."""
 _NOT_IN_BFLOAT16 = ("ConvTranspose",)  # TensorRT-RTX 1.7 has no such kernel: 'Could not infer output types'
 
 
@@ -30,7 +33,7 @@ def converter_release() -> str:
     """The converter belongs to what an engine was made from: another release may give another engine."""
     import onnxruntime
 
-    return f"onnxruntime {onnxruntime.__version__}"
+    return f"onnxruntime {onnxruntime.__version__}, {_OWN_RELEASE}"
 
 
 def check_mix(config: BuildConfig, mixes: Mapping[str, tuple[str, ...]]) -> None:
@@ -87,6 +90,8 @@ def convert(
     logging.getLogger(float16.__name__).setLevel(logging.ERROR)  # it warns once for every weight that underflows
     source = with_weights(model, folder)
     _spell_out_constants(source.graph)
+    if precision == "fp16":
+        _bring_variances_into_range(source.graph)
     weights = dict(_float_weights(source.graph)) if precision == "bf16" else {}
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *(_NOT_IN_BFLOAT16 if precision == "bf16" else ())]
     try:
@@ -177,6 +182,24 @@ def _spell_out_constants(graph: GraphProto) -> None:
                 attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
     for inner in _bodies(graph):
         _spell_out_constants(inner)
+
+
+def _bring_variances_into_range(graph: GraphProto) -> None:
+    """BatchNormalization divides by the root of a variance, which may lie beyond float16's range although what comes
+    out does not: such a variance goes into the scale instead."""
+    weights = dict(_float_weights(graph))
+    for node in graph.node:
+        if node.op_type != "BatchNormalization" or not {node.input[1], node.input[4]} <= weights.keys():
+            continue
+        scale, variance = (numpy_helper.to_array(weights[node.input[place]]).astype(np.float64) for place in (1, 4))
+        if np.max(variance, initial=0.0) <= _LARGEST_FLOAT16:
+            continue
+        epsilon = next((item.f for item in node.attribute if item.name == "epsilon"), 1e-5)
+        values = {1: scale / np.sqrt(variance + epsilon), 4: np.full_like(variance, 1 - epsilon)}
+        for place, value in values.items():
+            name = f"{node.input[place]}/{node.output[0]}/in_range"
+            graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+            node.input[place] = name
 
 
 def _drop_repeated_casts(graph: GraphProto) -> None:

@@ -7,11 +7,14 @@ import onnx
 import pytest
 from models import FASHION_CNN, OCR_CLS, OCR_DET, SCALE, save
 from onnx import TensorProto, numpy_helper
+from PIL import Image
 
 from workbench import Model, load_model
 from workbench.errors import ConfigError
 from workbench.precision import convert
+from workbench.reference import Reference
 
+PICTURE = OCR_DET.parents[1] / "pictures" / "coffee.jpg"
 TYPES = {"fp16": "float16", "bf16": "bfloat16"}
 CONSTANT = "(float[n,2] x) => (float[n,2] y) { [c] c = Constant<value = float[2] {1.5, 100000}>() [mul] y = Mul(x, c) }"
 CONSTANT_FLOATS = CONSTANT.replace("value = float[2] {1.5, 100000}", "value_floats = [1.5, 100000.0]")
@@ -133,3 +136,26 @@ def test_the_constants_of_kept_nodes_are_not_rounded(tmp_path: Path, precision: 
     model = load_model(save(tmp_path / "net.onnx", CONSTANT))
     (constant,) = weights(convert(model, precision, tmp_path, keep=("mul",))).values()
     assert constant.dtype == np.float32
+
+
+VARIANCE = """(float[n,2] x) => (float[n,2] y)
+    <float[2] scale = {2.0, 3.0}, float[2] bias = {0.5, -1.0}, float[2] mean = {0.0, 100.0}, float[2] var = {4e8, 0.25}>
+    { [norm] y = BatchNormalization (x, scale, bias, mean, var) }"""
+
+
+def test_a_variance_beyond_float16_gives_what_it_gave_before(tmp_path: Path) -> None:
+    """PP-OCRv4's detector has variances of 1e7 to 1e8; rounded to 65,504, activations came out 39 times too large."""
+    model = load_model(save(tmp_path / "net.onnx", VARIANCE))
+    feeds = {"x": np.array([[20_000, 100], [-5000, 101]], np.float32)}
+    (wanted,) = Reference(model).run(feeds).values()
+    (found,) = Reference(convert(model, "fp16", tmp_path)).run(feeds).values()
+    assert np.allclose(found, wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_the_ocr_detector_answers_in_fp16_as_in_fp32(tmp_path: Path) -> None:
+    model = load_model(OCR_DET)
+    picture = np.asarray(Image.open(PICTURE).convert("RGB").resize((320, 320)), np.float32) / 255
+    feeds = {"x": ((picture - 0.45) / 0.225).transpose(2, 0, 1)[None].astype(np.float32)}
+    (wanted,) = Reference(model).run(feeds).values()
+    (found,) = Reference(convert(model, "fp16", tmp_path)).run(feeds).values()
+    assert wanted.max() > 0.5 and np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
