@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from workbench.cli import main
 from workbench.commands.options import BUILDER_FLAGS
 from workbench.export.environments import ENVIRONMENTS
 from workbench.model import load_model
+from workbench.runs import History, run_of_measurement
+from workbench.study import load_study
+from workbench.timing import measurement_from_json
 from workbench.types import BuilderOptions
 
 NET = str(FASHION_CNN)
@@ -155,11 +158,30 @@ def test_compare_tells_how_far_two_precisions_lie_apart(run: Run, tmp_path: Path
     data = run.json(
         "compare", NET, "onnxruntime:fp32", "onnxruntime:fp16", "--iterations", 3, "--feeds", tmp_path / "feeds.npz"
     )
-    (logits,) = data["outputs"]
-    assert logits["output"] == "logits"
+    reference, other = data["contestants"]
+    (logits,) = other["outputs"]
+    assert (data["reference"], other["name"], logits["output"]) == ("onnxruntime:fp32", "onnxruntime:fp16", "logits")
     assert 0 < logits["max_abs"] < 0.05
-    assert logits["cosine"] == pytest.approx(1, abs=1e-4)
-    assert has_types(data, {"reference_median_ms": float, "other_median_ms": float, "clock": str, "machine": dict})
+    assert logits["cosine"]["value"] == pytest.approx(1, abs=1e-4)
+    assert has_types(reference, {"median_ms": float, "median_interval_ms": list, "rank": list, "clock": str})
+    kinds = [item["kind"] for item in run.json("runs", "--study", data["study"])]
+    assert sorted(kinds) == ["comparison", "measurement", "measurement"]
+
+
+def test_compare_takes_any_number_and_plain_onnxruntime_and_keeps_the_study(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "study.json.gz"
+    names = ["plain", "onnxruntime:fp32", "onnxruntime:fp16"]
+    data = run.json("compare", NET, *names, "--iterations", 3, "--output", kept)
+    assert [item["name"] for item in data["contestants"]] == names and data["reference"] == "plain"
+    assert [item.name for item in load_study(kept).measurements] == names
+    assert all(item["median_interval_ms"][0] <= item["median_ms"] for item in data["contestants"])
+
+
+def test_compare_tells_where_two_engines_part(run: Run) -> None:
+    data = run.json("compare", NET, "--iterations", 3, "--where")
+    assert data["divergence"]["tensors"]
+    status, out, err = run("compare", NET, "plain", "onnxruntime:fp32", "--where")
+    assert (status, out) == (2, "") and "plain is none" in err
 
 
 def test_engines_lists_removes_and_prunes(run: Run, home: Path) -> None:
@@ -218,7 +240,7 @@ def test_without_json_the_answers_are_text(run: Run) -> None:
         ("inspect", NET): "26 nodes, opset 17",
         ("build", NET, *ORT): "built in",
         ("bench", NET, *QUICK): "median",
-        ("compare", NET, "--iterations", "3"): "largest difference",
+        ("compare", NET, "--iterations", "3"): "classes changed",
         ("engines",): "fashion_cnn",
     }
     for arguments, words in commands.items():
@@ -294,7 +316,7 @@ MISTAKES |= {
 }
 MISTAKES |= {
     "graph without a GPU": lambda _: ["bench", NET, *ORT, *QUICK, "--no-cuda-graph"],
-    "layers without a GPU": lambda folder: ["bench", NET, *ORT, *QUICK, "--profile", folder / "p.json"],
+    "one engine twice": lambda _: ["compare", NET, "onnxruntime:fp32", "onnxruntime:fp32"],
     "no recording": lambda folder: ["recorded", folder],
 }
 FAILURES: dict[str, Arguments] = {
@@ -337,8 +359,8 @@ def test_a_wrong_option_is_status_2_and_says_which(run: Run, arguments: list[str
 
 def test_a_comparison_without_finite_numbers_is_still_json(run: Run, tmp_path: Path) -> None:
     graph = "(float[4] x) => (float[4] y) { [none] z = Sub(x, x) [division] y = Div(x, z) }"
-    (output,) = run.json("compare", save(tmp_path / "net.onnx", graph), "--iterations", 1)["outputs"]
-    assert output["relative"] is None
+    _, other = run.json("compare", save(tmp_path / "net.onnx", graph), "--iterations", 1)["contestants"]
+    assert other["outputs"][0]["relative"]["value"] is None
 
 
 def test_build_puts_a_copy_of_the_plan_where_it_is_wanted(run: Run, tmp_path: Path) -> None:
@@ -376,10 +398,56 @@ def test_bench_says_that_no_gpu_was_timed(run: Run) -> None:
     assert (data["host_median_ms"], data["host_clock"], data["profile"]) == (None, "", None)
 
 
-def test_layers_are_not_timed_without_a_gpu_and_the_sentence_says_why(run: Run, tmp_path: Path) -> None:
-    _, _, err = run("bench", NET, *ORT, *QUICK, "--profile", tmp_path / "p.json")
-    assert "--profile: this engine cannot time single layers, as it does not run on an NVIDIA GPU" in err
-    assert not (tmp_path / "p.json").exists()
+def test_layers_are_timed_on_a_processor_too_and_fusion_reads_the_times(run: Run, tmp_path: Path) -> None:
+    data = run.json("bench", NET, *ORT, *QUICK, "--profile", tmp_path / "p.json")
+    assert data["profile"] == str(tmp_path / "p.json")
+    _, out, _ = run("fusion", data["key"], "--profile", tmp_path / "p.json")
+    assert "ms" in out and "rows of the profile name no layer" not in out
+
+
+# ---- baselines
+
+
+def test_a_run_becomes_a_baseline_and_another_one_is_held_against_it(run: Run) -> None:
+    named = run.json("bench", NET, *ORT, *QUICK, "--name", "release 1")
+    data = run.json("bench", NET, *ORT, *QUICK, "--against", "release 1", "--max-slowdown", "10000%")
+    assert data["regression"]["failed"] is False and data["regression"]["ratio"] is not None
+    listed = run.json("runs", "--kind", "measurement")
+    assert [item["id"] for item in listed] == [data["run"], named["run"]]
+
+
+def test_a_run_that_is_surely_slower_than_allowed_fails_with_status_1_and_its_numbers(run: Run) -> None:
+    """The baseline is this machine's run with its times divided by a hundred."""
+    long_enough = ["--iterations", 30, "--warmup", 1]
+    history, first = History(), run.json("bench", NET, *ORT, *long_enough)
+    before = history.get(first["run"])
+    measured = measurement_from_json(history.data(before))
+    quick = replace(measured, times_ms=tuple(time / 100 for time in measured.times_ms))
+    told = run_of_measurement(quick)
+    history.add(
+        before._replace(id="0" * 12, median_ms=told.median_ms, low_ms=told.low_ms, high_ms=told.high_ms),
+        quick.to_json(),
+    )
+    history.name_baseline("quick", "0" * 12)
+    status, out, _ = run("bench", NET, *ORT, *long_enough, "--against", "quick", "--json")
+    assert status == 1 and json.loads(out)["regression"]["verdict"] == "slower"
+    status, out, _ = run("bench", NET, *ORT, *long_enough, "--against", "quick")
+    assert status == 1 and "FAILED: " in out and "slower" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--against", "none"], ["--max-slowdown", "5%"], ["--against", "a", "--max-slowdown", "0.05"], ["--name", "a/b"]],
+)
+def test_a_baseline_that_is_none_is_a_mistake(run: Run, words: list[str]) -> None:
+    status, out, err = run("bench", NET, *ORT, *QUICK, *words)
+    assert (status, out) == (2, "") and err.startswith("workbench: ")
+
+
+def test_bench_tells_throughput_by_batch_and_streams(run: Run) -> None:
+    data = run.json("bench", NET, *ORT, *QUICK, "--batches", "1,3", "--streams", "1,2")
+    assert [(item["batch"], item["streams"]) for item in data["throughput"]] == [(1, 1), (1, 2), (3, 1), (3, 2)]
+    assert all(item["interval_per_s"][0] <= item["per_s"] <= item["interval_per_s"][1] for item in data["throughput"])
 
 
 def test_version(run: Run) -> None:

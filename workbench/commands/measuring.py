@@ -1,59 +1,65 @@
-"""`workbench bench` and `compare`."""
+"""`workbench bench`: how fast an engine is, in the history, and against a baseline; `workbench recorded`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.accuracy import compare_outputs, difference_to_json
-from workbench.backends import GpuSession, Session, available
+import numpy as np
+
+from workbench.accuracy import Interval, finite
+from workbench.backends import GpuSession, LayerClock, Session, available
 from workbench.commands.common import build_shown, read_config, read_feeds, read_model
 from workbench.engine import Engine, open_engine
-from workbench.errors import AccuracyError, BackendError, ConfigError, ViewError
+from workbench.errors import BackendError, ConfigError, ViewError
 from workbench.layer_times import save_layer_times
 from workbench.machine import usable_cores
-from workbench.profiles import parse_profiles
 from workbench.recorded import load_recorded, recorded_folders, recorded_to_json
+from workbench.runs import History, Regression, Run, check, match, parse_percentage, run_of_measurement
 from workbench.store import EngineStore
-from workbench.terminal import table
-from workbench.timing import Measurement, format_rate, measure
-from workbench.types import BuildConfig
+from workbench.terminal import Printer, table
+from workbench.timing import Measurement, Timing, format_rate, measure
+from workbench.timing.statistics import quantile_ms
+from workbench.timing.throughput import Throughput, throughput_sweep
+from workbench.types import BuildConfig, Feeds
+
+SLOWDOWN = "5%"
 
 
-def bench(options: argparse.Namespace) -> tuple[Any, str]:
-    config = read_config(options)
+def bench(options: argparse.Namespace) -> tuple[Any, str, int]:
+    """The exit status is 1 where the engine is surely slower than the baseline allows."""
+    config, allowed = read_config(options), _allowed(options)
+    baseline = History().baseline(options.against) if options.against else None
     engine = _engine(options, config)
+    timing = Timing(options.iterations, options.warmup, options.limit_s)
     with open_engine(engine, threads=options.threads) as session:
         _prepare(session, options)
         feeds = read_feeds(options, session, config.profiles or engine.config.profiles)
-        measured = measure(session, feeds, iterations=options.iterations, warmup=options.warmup)
+        measured = replace(measure(session, feeds, timing, listener=Printer(False)), name=_title(engine))
         profile = None
-        if options.profile and isinstance(session, GpuSession):
+        if options.profile and isinstance(session, LayerClock):
             profile = save_layer_times(session.layer_times_ms(options.iterations), options.profile)
-    data = {
-        "median_ms": measured.median_ms,
-        "p99_ms": measured.p99_ms,
-        "mean_ms": measured.mean_ms,
-        "host_median_ms": measured.host_median_ms,
-        "iterations": len(measured.times_ms),
-        "warmup": measured.warmup,
-        "batch": measured.batch,
-        "shapes": {name: list(shape) for name, shape in measured.shapes.items()},
-        "throughput_per_s": measured.throughput_per_s,
-        "clock": measured.clock,
-        "host_clock": measured.host_clock,
-        "threads": options.threads or usable_cores(),
-        "backend": engine.backend,
-        "release": engine.release,
-        "precision": engine.precision,
-        "key": engine.key,
-        "profile": None if profile is None else str(profile),
-        "machine": measured.machine.to_json(),
-    }
-    return data, _bench_text(engine, measured) + ("" if profile is None else f"\ntimes of layers: {profile}")
+    swept = _sweep(engine, feeds, options)
+    run = run_of_measurement(measured, engine=engine)
+    regression = check(run, match(run, baseline), allowed) if baseline else None
+    _remember(run, measured, options.name)
+    data = _bench_json(engine, measured, run)
+    data["profile"] = None if profile is None else str(profile)
+    data["threads"] = options.threads or usable_cores()
+    data["throughput"] = [_throughput_json(item) for item in swept]
+    data["regression"] = regression.to_json() if regression else None
+    parts = [_bench_text(engine, measured), _throughput_text(swept), _regression_text(regression)]
+    parts += [f"times of layers: {profile}" if profile else "", f"run {run.id}" + _named(options.name)]
+    return data, "\n".join(filter(None, parts)), int(regression is not None and regression.failed)
+
+
+def _allowed(options: argparse.Namespace) -> float:
+    if options.max_slowdown and not options.against:
+        raise ConfigError("--max-slowdown says how much slower than a baseline: name one with --against.")
+    return parse_percentage(options.max_slowdown or SLOWDOWN)
 
 
 def _engine(options: argparse.Namespace, config: BuildConfig) -> Engine:
@@ -71,24 +77,120 @@ def _engine(options: argparse.Namespace, config: BuildConfig) -> Engine:
 
 def _prepare(session: Session, options: argparse.Namespace) -> None:
     """Raises ConfigError for what only a session on an NVIDIA GPU can do."""
-    wanted = [f"--{name.replace('_', '-')}" for name in ("no_cuda_graph", "profile") if getattr(options, name)]
-    if wanted and not isinstance(session, GpuSession):
-        doing = "replays no CUDA graph" if wanted[0] == "--no-cuda-graph" else "cannot time single layers"
-        raise ConfigError(f"{wanted[0]}: this engine {doing}, as it does not run on an NVIDIA GPU; leave it away.")
-    if options.no_cuda_graph and isinstance(session, GpuSession):
+    if options.no_cuda_graph:
+        if not isinstance(session, GpuSession):
+            why = "this engine replays no CUDA graph, as it does not run on an NVIDIA GPU"
+            raise ConfigError(f"--no-cuda-graph: {why}; leave it away.")
         session.cuda_graph = False
 
 
+def _sweep(engine: Engine, feeds: Feeds, options: argparse.Namespace) -> tuple[Throughput, ...]:
+    """Every batch of --batches with every number of --streams; nothing where neither was asked for."""
+    if not (options.batches or options.streams):
+        return ()
+    own = next((array.shape[0] for array in feeds.values() if array.ndim), 1)
+    threads = options.threads or (1 if options.streams else None)
+    return throughput_sweep(
+        lambda: open_engine(engine, threads=threads, in_turns=True), lambda batch: _of_batch(feeds, own, batch),
+        options.batches or [own], options.streams or [1], listener=Printer(False),
+    )  # fmt: skip
+
+
+def _of_batch(feeds: Feeds, own: int, batch: int) -> dict[str, np.ndarray]:
+    """The same rows, repeated or cut; arrays of another first dimension stay."""
+    rows = np.arange(batch) % own
+    return {name: array[rows] if array.ndim and array.shape[0] == own else array for name, array in feeds.items()}
+
+
+def _remember(run: Run, measured: Measurement, name: str | None) -> None:
+    history = History()
+    history.add(run, measured.to_json())
+    if name:
+        history.name_baseline(name, run.id)
+
+
+def _title(engine: Engine) -> str:
+    return f"{engine.backend} {engine.precision}"
+
+
+def _bench_json(engine: Engine, measured: Measurement, run: Run) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "median_ms": measured.median_ms,
+        "median_interval_ms": _ends(measured.median),
+        "p90_ms": measured.p90_ms,
+        "p99_ms": measured.p99_ms,
+        "mean_ms": measured.mean_ms,
+        "host_median_ms": measured.host_median_ms,
+        "host_median_interval_ms": _ends(measured.host_median),
+        "iterations": len(measured.times_ms),
+        "warmup": measured.warmup,
+        "settled": measured.settled,
+        "batch": measured.batch,
+        "shapes": {name: list(shape) for name, shape in measured.shapes.items()},
+        "throughput_per_s": measured.throughput_per_s,
+        "clock": measured.clock,
+        "host_clock": measured.host_clock,
+        "copies": measured.copies,
+        "cuda_graph": measured.cuda_graph,
+        "warnings": list(measured.warnings),
+        "conditions": measured.conditions.to_json() if measured.conditions else None,
+        "releases": dict(measured.releases),
+        "backend": engine.backend,
+        "release": engine.release,
+        "precision": engine.precision,
+        "key": engine.key,
+        "machine": measured.machine.to_json(),
+    }
+
+
+def _ends(interval: Interval | None) -> list[float | None] | None:
+    return None if interval is None else [finite(interval.low), finite(interval.high)]
+
+
 def _bench_text(engine: Engine, measured: Measurement) -> str:
-    times = f"median {measured.median_ms:.3f} ms, p99 {measured.p99_ms:.3f} ms"
-    if measured.host_median_ms is not None:
-        times = f"median {measured.median_ms:.3f} ms on the GPU, {measured.host_median_ms:.3f} ms host to host"
+    rows = [("", "median ms", "95 % interval", "p90 ms", "p99 ms"), _time_row("", measured.median, measured.times_ms)]
+    if measured.host_median is not None:
+        rows[1] = _time_row("on the GPU", measured.median, measured.times_ms)
+        rows.append(_time_row("host to host", measured.host_median, measured.host_times_ms))
     clocks = "; ".join(filter(None, (measured.clock, measured.host_clock)))
-    return (
-        f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}: {times}, "
-        f"{format_rate(measured.throughput_per_s)} at {measured.inputs}\n"
-        f"{len(measured.times_ms)} runs after {measured.warmup}; {clocks}\n{measured.machine}"
+    head = (
+        f"{engine.model_name} {engine.precision} on {engine.backend} {engine.release}, {measured.inputs}: "
+        f"{format_rate(measured.throughput_per_s)}"
     )
+    runs = f"{len(measured.times_ms)} runs after {measured.warmup} to warm up; {clocks}"
+    seen = [str(measured.conditions or ""), *(f"note: {text}" for text in measured.warnings)]
+    return "\n".join([head, table(rows), runs, *filter(None, seen), str(measured.machine)])
+
+
+def _time_row(name: str, median: Interval, times_ms: tuple[float, ...]) -> tuple[str, ...]:
+    p90, p99 = (quantile_ms(times_ms, share) for share in (0.90, 0.99))
+    return (name, f"{median.value:.3f}", f"{median.low:.3f} to {median.high:.3f}", f"{p90:.3f}", f"{p99:.3f}")
+
+
+def _throughput_json(item: Throughput) -> dict[str, Any]:
+    found = item.per_s
+    numbers: Mapping[str, Any] = {"per_s": found.value, "interval_per_s": _ends(found), "latency_ms": item.latency_ms}
+    return {"batch": item.batch, "streams": item.streams, **numbers}
+
+
+def _throughput_text(swept: tuple[Throughput, ...]) -> str:
+    if not swept:
+        return ""
+    rows = [("batch", "streams", "per second", "95 % interval", "latency ms")]
+    for item in swept:
+        found = item.per_s
+        ends = f"{format_rate(found.low)} to {format_rate(found.high)}"
+        rows.append((str(item.batch), str(item.streams), format_rate(found.value), ends, f"{item.latency_ms:.3f}"))
+    return table(rows)
+
+
+def _regression_text(found: Regression | None) -> str:
+    return "" if found is None else f"{'FAILED: ' if found.failed else 'baseline: '}{found.sentence}"
+
+
+def _named(name: str | None) -> str:
+    return f", from now on the baseline {name!r}" if name else ""
 
 
 def recorded(options: argparse.Namespace) -> tuple[Any, str]:
@@ -98,66 +200,6 @@ def recorded(options: argparse.Namespace) -> tuple[Any, str]:
         raise ViewError("nothing recorded was found: name a folder that holds runs.json.")
     found = [load_recorded(folder) for folder in folders]
     return [recorded_to_json(item) for item in found], "\n\n".join(f"{item.folder}\n{item}" for item in found)
-
-
-def compare(options: argparse.Namespace) -> tuple[Any, str]:
-    model = read_model(options)
-    profiles, pair = parse_profiles(options.shapes), _pair(options.engines)
-    outputs, measured = [], []
-    for wanted in pair:
-        name, _, precision = wanted.partition(":")
-        config = BuildConfig(precision=precision or "fp32", profiles=profiles)
-        engine = build_shown(model, config, name).engine
-        with open_engine(engine, threads=options.threads) as session:
-            feeds = read_feeds(options, session, profiles)
-            outputs.append(session.run(feeds))
-            measured.append(measure(session, feeds, iterations=options.iterations))
-    differences = compare_outputs(*outputs)
-    rows = [("output", "largest difference", "relative", "cosine", "same argmax")]
-    for item in differences:
-        agreement = "-" if item.argmax_agreement is None else f"{item.argmax_agreement:.2%}"
-        rows.append((item.output, f"{item.max_abs:.3g}", f"{item.relative:.3g}", f"{item.cosine:.6f}", agreement))
-    medians = [item.median_ms for item in measured]
-    notes = _precision_notes(pair)
-    data = {
-        "reference": pair[0],
-        "other": pair[1],
-        "outputs": [difference_to_json(item) for item in differences],
-        "reference_median_ms": medians[0],
-        "other_median_ms": medians[1],
-        "notes": notes,
-        "shapes": {name: list(shape) for name, shape in measured[0].shapes.items()},
-        "clock": measured[0].clock,
-        "machine": measured[0].machine.to_json(),
-    }
-    text = (
-        f"{pair[0]} {medians[0]:.3f} ms, {pair[1]} {medians[1]:.3f} ms (medians)\n{table(rows)}\n{measured[0].inputs}"
-    )
-    text += "".join(f"\nnote: {note}" for note in notes)
-    worst = max(differences, key=lambda item: item.relative)
-    if options.max_relative is not None and not worst.relative <= options.max_relative:
-        allowed = f"{worst.relative:.3g} where {options.max_relative:g} is allowed"
-        raise AccuracyError(f"output {worst.output} of {pair[1]} differs by {allowed} (norm of the difference).")
-    return data, text
-
-
-def _pair(wanted: Sequence[str]) -> tuple[str, str]:
-    """The two engines to compare; one alone is compared with its back end's fp32."""
-    if len(wanted) > 2:
-        raise ConfigError(f"compare takes two engines, not {len(wanted)}: onnxruntime:fp32 onnxruntime:fp16.")
-    if len(wanted) == 1:
-        return f"{wanted[0].partition(':')[0]}:fp32", wanted[0]
-    return (wanted[0], wanted[1]) if wanted else ("onnxruntime:fp32", "onnxruntime:fp16")
-
-
-def _precision_notes(pair: Sequence[str]) -> list[str]:
-    """What to know about these precisions on these back ends."""
-    supports = available()
-    notes = []
-    for name, _, precision in (wanted.partition(":") for wanted in pair):
-        note = (supports[name].precision_notes or {}).get(precision)
-        notes += [f"{name} {precision}: {note}"] if note else []
-    return notes
 
 
 def _runner() -> str:

@@ -1,0 +1,332 @@
+"""A study: engines and baselines measured in turns on the same arrays, their outputs side by side, one verdict.
+
+study({"PyTorch": torch_baseline(net), "FP16": built.engine}, {"input": picture})
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from workbench.accuracy import Interval, finite
+from workbench.backends import Session
+from workbench.baselines import Baseline
+from workbench.building import Built
+from workbench.comparing import Comparison, compare, comparison_from_json
+from workbench.engine import Engine, open_engine
+from workbench.errors import BackendError, ConfigError, StoreError, ViewError, WorkbenchError
+from workbench.evaluation import Runs
+from workbench.machine import this_machine
+from workbench.runs import History, Run, run_of_evaluation, run_of_measurement
+from workbench.tally import Fed
+from workbench.terminal import table
+from workbench.timing import Measurement, Timing, format_rate, measure_together, measurement_from_json
+from workbench.timing.statistics import rank_text, ranks, ratio_interval
+from workbench.timing.throughput import Throughput, throughput_from_json
+from workbench.types import Feeds, Listener, LogLine, Progress, ignore
+
+OPENING = "Opening engines"
+Contestant = Engine | Built | Session | Baseline
+HEADS = ("", "median ms", "95 % interval", "p90 ms", "p99 ms", "per second", "against {}", "rank")
+TIED = "no measurable difference"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a contestant is, for tables, plots and the history. engine: where the store has one."""
+
+    name: str
+    backend: str
+    precision: str
+    engine: Engine | None = None
+    build_s: float | None = None
+    plan_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was measured in turns. Shows itself as tables, in a notebook and as text.
+
+    reference: the contestant that others are compared with. failures: why a contestant is missing, in a sentence, by
+    name. throughputs: by contestant, where batches or streams were varied. recorded: 'recorded on NVIDIA H200, ...', ''
+    for what was measured here.
+    """
+
+    id: str
+    at: str
+    model: str
+    model_sha256: str
+    subjects: tuple[Subject, ...]
+    measurements: tuple[Measurement, ...]
+    reference: str
+    comparison: Comparison | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+    throughputs: Mapping[str, tuple[Throughput, ...]] = field(default_factory=dict)
+    recorded: str = ""
+
+    def __getitem__(self, name: str) -> Measurement:
+        """Raises ConfigError for a name that was not measured."""
+        for item in self.measurements:
+            if item.name == name:
+                return item
+        known = ", ".join(item.name for item in self.measurements)
+        raise ConfigError(f"{name!r} was not measured; there are {known}.")
+
+    def subject(self, name: str) -> Subject:
+        return next(item for item in self.subjects if item.name == name)
+
+    @property
+    def ranks(self) -> dict[str, tuple[int, int]]:
+        """The best and the worst place of each, 1 for the fastest; noise leaves open what lies between."""
+        return ranks({item.name: item.median for item in self.measurements})
+
+    def speedup(self, name: str) -> Interval:
+        """How many times as fast as the reference, by medians. Touches 1 where there is no measurable difference."""
+        return ratio_interval(self[self.reference].median, self[name].median)
+
+    def verdict(self, name: str) -> str:
+        """'2.1 times as fast (2.0 to 2.2)', '1.3 times as slow (...)', TIED, or '' of the reference."""
+        if name == self.reference:
+            return ""
+        found = self.speedup(name)
+        if found.low <= 1 <= found.high:
+            return TIED
+        if found.value >= 1:
+            return f"{found.value:.2f} times as fast ({found.low:.2f} to {found.high:.2f})"
+        return f"{1 / found.value:.2f} times as slow ({1 / found.high:.2f} to {1 / found.low:.2f})"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A head, then a row for every contestant."""
+        place = self.ranks
+        heads = [text.format(self.reference) for text in HEADS]
+        rows = [
+            (item.name, *_numbers(item), self.verdict(item.name), rank_text(place[item.name]))
+            for item in self.measurements
+        ]
+        return [tuple(heads), *rows]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Who is missing, and what makes numbers less than they seem; each sentence once."""
+        missing = [f"{name}: {reason}" for name, reason in self.failures.items()]
+        warned: dict[str, list[str]] = {}
+        for item in self.measurements:
+            for text in item.warnings:
+                warned.setdefault(text, []).append(item.name)
+        shared = len(self.measurements)
+        return (
+            *missing,
+            *(text if len(names) == shared else f"{', '.join(names)}: {text}" for text, names in warned.items()),
+        )
+
+    def __str__(self) -> str:
+        parts = [table(self.rows()), *self.notes]
+        if self.comparison is not None:
+            parts += ["", str(self.comparison)]
+        return "\n".join([*([self.recorded] if self.recorded else []), *parts])
+
+    def _repr_html_(self) -> str:
+        head, *rows = self.rows()
+        heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        caption = f"<caption>{escape(self.recorded)}</caption>" if self.recorded else ""
+        notes = "".join(f"<p>{escape(text)}</p>" for text in self.notes)
+        below = self.comparison._repr_html_() if self.comparison is not None else ""
+        return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>{notes}{below}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Raw times, provenance and scores; engines by key."""
+        subjects = [{**vars(item), "engine": item.engine.key if item.engine else None} for item in self.subjects]
+        return {
+            **vars(self),
+            "subjects": subjects,
+            "measurements": [item.to_json() for item in self.measurements],
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "failures": dict(self.failures),
+            "throughputs": {name: [item.to_json() for item in found] for name, found in self.throughputs.items()},
+        }
+
+
+def study_from_json(data: Mapping[str, Any]) -> Study:
+    """The inverse of Study.to_json, without engines."""
+    subjects = tuple(Subject(**{**item, "engine": None}) for item in data["subjects"])
+    values = {
+        **data,
+        "subjects": subjects,
+        "measurements": tuple(measurement_from_json(item) for item in data["measurements"]),
+        "comparison": comparison_from_json(data["comparison"]) if data["comparison"] else None,
+        "throughputs": {name: tuple(map(throughput_from_json, found)) for name, found in data["throughputs"].items()},
+    }
+    return Study(**values)
+
+
+def save_study(study: Study, path: str | Path) -> Path:
+    """Write a study with its raw times, whole or not at all; returns the path. Raises ConfigError."""
+    path = Path(path).expanduser()
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(gzip.compress(json.dumps(study.to_json()).encode(), mtime=0))
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: the study cannot be written there ({error.strerror}).") from error
+    return path
+
+
+def load_study(path: str | Path) -> Study:
+    """What `save_study` wrote; on another machine than this one it says where it was recorded. Raises ViewError."""
+    try:
+        found = study_from_json(json.loads(gzip.decompress(Path(path).expanduser().read_bytes())))
+    except FileNotFoundError as error:
+        raise ViewError(f"{path}: there is no such study.") from error
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ViewError(f"{path}: not a study as this release reads them ({error}).") from error
+    machines = {item.machine for item in found.measurements}
+    return found if machines == {this_machine()} else replace(found, recorded=found.recorded or _label(found))
+
+
+def _label(study: Study) -> str:
+    """'recorded on NVIDIA H200, TensorRT 8.6.0, 2026-12-01'."""
+    machine = study.measurements[0].machine
+    where = ", ".join(gpu.name for gpu in machine.gpus) or machine.cpu
+    releases = {item.releases["tensorrt"] for item in study.measurements if "tensorrt" in item.releases}
+    return ", ".join([f"recorded on {where}", *(f"TensorRT {name}" for name in sorted(releases)), study.at[:10]])
+
+
+def study(
+    contestants: Mapping[str, Contestant],
+    feeds: Feeds,
+    timing: Timing | None = None,
+    *,
+    model: tuple[str, str] | None = None,
+    samples: Feeds | Sequence[Fed] | None = None,
+    reference: str | None = None,
+    threads: int | None = None,
+    keep: bool = True,
+    listener: Listener = ignore,
+    cancel: threading.Event | None = None,
+) -> Study:
+    """Measure all of them in turns on `feeds`, then compare their outputs.
+
+    contestants: engines, open sessions and baselines, by the name they get in tables. model: its name and content hash;
+    default is the first engine's. samples: what outputs are compared on, if not on `feeds`. reference: a name; the
+    first by default. threads: processors that a run of ONNX Runtime may use. keep: write it into
+    the history. A contestant that cannot be opened or fails is
+    left out, and `failures` says why; BackendError where none is left. Raises Cancelled.
+    """
+    if not contestants:
+        raise ConfigError("a study needs something to measure: name engines or baselines.")
+    subjects = {name: _subject(name, item) for name, item in contestants.items()}
+    failures: dict[str, str] = {}
+    with ExitStack() as stack:
+        sessions = _opened(contestants, feeds, stack, threads, failures, listener)
+        if not sessions:
+            raise BackendError("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
+        first = reference if reference in sessions else next(iter(sessions))
+        measured = measure_together(sessions, feeds, timing, listener=listener, cancel=cancel)
+        runs: dict[str, Runs] = dict(sessions)
+        compared = None
+        if len(runs) > 1:
+            compared = compare(
+                runs, feeds if samples is None else samples, reference=first, listener=listener, cancel=cancel
+            )
+    found = Study(
+        id=secrets.token_hex(6),
+        at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=model[0] if model else _model_of(subjects)[0],
+        model_sha256=model[1] if model else _model_of(subjects)[1],
+        subjects=tuple(subjects[name] for name in sessions),
+        measurements=measured,
+        reference=first,
+        comparison=compared,
+        failures=failures,
+    )
+    if keep:
+        try:
+            History().add_many(study_runs(found))
+        except StoreError as error:
+            listener(LogLine("warning", f"The study is not in the history: {error}"))
+    return found
+
+
+def study_runs(study: Study) -> list[tuple[Run, dict[str, Any]]]:
+    """The rows of the history: one for each measurement, and one for each comparison with the reference, which holds
+    the comparison of all."""
+    rows = []
+    for measured in study.measurements:
+        run = run_of_measurement(measured, engine=study.subject(measured.name).engine, study=study.id)
+        rows.append((_named(run, study, measured.name), measured.to_json()))
+    compared = study.comparison
+    for item in compared.others if compared else ():
+        if item.evaluation is not None and compared is not None:
+            engine = study.subject(item.name).engine
+            run = run_of_evaluation(item.evaluation, engine=engine, subject=item.name, study=study.id)
+            loss = finite(item.evaluation.drop("relative").value)
+            run = run._replace(kind="comparison", metric="relative", loss=loss, note=f"against {study.reference}")
+            rows.append((_named(run, study, item.name), compared.to_json()))
+    return rows
+
+
+def _named(run: Run, study: Study, name: str) -> Run:
+    """With what the study knows of a contestant that is no engine."""
+    subject = study.subject(name)
+    return run._replace(
+        subject=name, model=study.model, model_sha256=study.model_sha256, backend=subject.backend,
+        precision=subject.precision,
+    )  # fmt: skip
+
+
+def _opened(
+    contestants: Mapping[str, Contestant],
+    feeds: Feeds,
+    stack: ExitStack,
+    threads: int | None,
+    failures: dict[str, str],
+    listener: Listener,
+) -> dict[str, Session]:
+    """Every session that opens and runs once; those that do not are told in `failures`."""
+    sessions: dict[str, Session] = {}
+    for done, (name, item) in enumerate(contestants.items()):
+        listener(Progress(OPENING, done, len(contestants)))
+        try:
+            if isinstance(item, Built):
+                item = item.engine
+            session = item
+            if isinstance(item, Engine):
+                session = stack.enter_context(open_engine(item, threads=threads, in_turns=True))
+            session.run(feeds)
+            sessions[name] = session
+        except WorkbenchError as error:
+            failures[name] = str(error)
+    listener(Progress(OPENING, len(contestants), len(contestants)))
+    return sessions
+
+
+def _subject(name: str, item: Contestant) -> Subject:
+    engine = item.engine if isinstance(item, Built) else item
+    if isinstance(engine, Engine):
+        return Subject(name, engine.backend, engine.precision, engine, engine.build_s, engine.plan_bytes)
+    backend = next(iter(getattr(item, "releases", {})), "baseline")
+    return Subject(name, backend, getattr(item, "precision", ""))
+
+
+def _model_of(subjects: Mapping[str, Subject]) -> tuple[str, str]:
+    engines = (item.engine for item in subjects.values() if item.engine)
+    return next(((engine.model_name, str(engine.recipe["model"])) for engine in engines), ("", ""))
+
+
+def _numbers(item: Measurement) -> tuple[str, ...]:
+    middle = item.median
+    return (
+        f"{middle.value:.3f}", f"{middle.low:.3f} to {middle.high:.3f}", f"{item.p90_ms:.3f}", f"{item.p99_ms:.3f}",
+        format_rate(item.throughput_per_s),
+    )  # fmt: skip
