@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from workbench import BuildConfig, Model, build, default_profile, load_model, open_engine
 from workbench.backends import Session
 from workbench.backends import onnxruntime as backend
+from workbench.engine import read_layers
 from workbench.errors import BackendError, BuildError, ConfigError, FeedError
 from workbench.layers import LayerInfo, covered_nodes
 from workbench.machine import this_machine
@@ -239,3 +240,12 @@ def test_an_engine_of_a_model_with_external_data_stands_on_its_own(tmp_path: Pat
     shutil.rmtree(path.parent)
     with open_engine(engine) as session:
         assert session.run({"x": np.ones((2, 4), np.float32)})["y"].tolist() == [[3.0] * 4] * 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_layer_names_the_sum_and_the_activation_that_were_fused_into_it(fashion_cnn: Model, precision: str) -> None:
+    engine = build(fashion_cnn, BuildConfig(precision), "onnxruntime").engine
+    (residual,) = (set(layer.nodes) for layer in read_layers(engine) if "/residual1/Add" in layer.nodes)
+    names = ("second/conv/Conv", "second/norm/BatchNormalization", "Add", "relu/Relu")
+    assert residual == {f"/residual1/{name}" for name in names}
+    assert engine.nodes_covered == engine.nodes

@@ -25,8 +25,8 @@ CALIBRATION = "calibration.cache"
 class Session(Protocol):
     """An open engine; a context manager.
 
-    A session may tell more of itself, for the record: `copies` (whether times_ms holds the copies between host and GPU),
-    `threads` (processors that one run may use), `releases` (of whatever takes part, by name).
+    A session may tell more of itself, for the record: `copies` (whether times_ms holds the copies between host and
+    GPU), `threads` (processors that one run may use), `releases` (of whatever takes part, by name).
     """
 
     inputs: tuple[TensorSpec, ...]

@@ -9,23 +9,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
+from workbench.backends.onnxruntime_layers import BLOCKED, CAST, Network, readers_of
 from workbench.engine import Engine, read_layers
 from workbench.model import Model
 from workbench.tensor_shapes import TensorShape
 
-_BLOCKED = "com.microsoft.nchwc"
-_CAST = "InsertedPrecisionFreeCast_"
-"""What computes in float32 in place of float16 writes its result under this name."""
 _REORDERED, _RESHAPED = (re.compile(rf"{word}(_token_\d+)?") for word in ("reorder", "reshape"))
-_SUM = 3
-"""The place of the input of a blocked Conv that is added to its result."""
 _SHOWN = "given out: "
 
 
@@ -60,7 +56,7 @@ def places_in_plan(
     found: dict[str, Place] = {}
     for node, layer in zip(plan.graph.node, read_layers(engine), strict=True):
         for name in filter(None, node.output):
-            tensor = name.removeprefix(_CAST)
+            tensor = name.removeprefix(CAST)
             if tensor in made:  # the rounded one comes last, where both are there
                 found[tensor] = Place(found[tensor].layer if tensor in found else layer.name, source=name)
         for tensor, source in finder.blocked(node):
@@ -94,7 +90,7 @@ def write_copy(
 
 def _reorder(place: Place, name: str) -> NodeProto:
     return onnx.helper.make_node(
-        "ReorderOutput", [place.source], [name], name=name, domain=_BLOCKED, channels=place.channels
+        "ReorderOutput", [place.source], [name], name=name, domain=BLOCKED, channels=place.channels
     )
 
 
@@ -117,14 +113,12 @@ class _Finder:
 
     def __init__(self, model: Model, plan: ModelProto) -> None:
         self._nodes = {node.name: node for node in model.nodes}
-        self._makers = {name: node for node in model.nodes for name in node.output if name}
-        self._readers = _readers(model.nodes)
-        self._plan_readers = _readers(plan.graph.node)
+        self._network, self._plan_readers = Network(model), readers_of(plan.graph.node)
 
     def blocked(self, node: NodeProto) -> Iterator[tuple[str, str]]:
         """Pairs of the model's name and the plan's."""
-        if node.domain == _BLOCKED and node.name.endswith("_nchwc"):
-            tensor = self._after_fusion(node, node.name.removesuffix("_nchwc").removeprefix(_CAST))
+        if node.domain == BLOCKED and node.name.endswith("_nchwc"):
+            tensor = self._network.blocked(node)
             if tensor:
                 yield tensor, node.output[0]
             return
@@ -144,27 +138,3 @@ class _Finder:
         if _RESHAPED.fullmatch(name) and len(readers) == 1 and readers[0].op_type == "Reshape":
             return readers[0].output[0] if _REORDERED.fullmatch(readers[0].output[0]) else ""
         return ""
-
-    def _after_fusion(self, node: NodeProto, tensor: str) -> str:
-        """The node keeps the name of what it wrote before a sum and an activation were fused into it, in this order."""
-        if tensor not in self._makers:
-            return ""
-        activation = next((item.s.decode() for item in node.attribute if item.name == "activation"), "")
-        if len(node.input) > _SUM and node.input[_SUM]:
-            tensor = self._written_by(tensor, ("Add", "Sum"))
-        if activation and tensor and self._makers[tensor].op_type != activation:
-            tensor = self._written_by(tensor, (activation,))
-        return tensor
-
-    def _written_by(self, tensor: str, operators: tuple[str, ...]) -> str:
-        """What the only reader makes of a tensor, '' unless it is one of these operators."""
-        readers = self._readers.get(tensor, ())
-        return readers[0].output[0] if len(readers) == 1 and readers[0].op_type in operators else ""
-
-
-def _readers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
-    found: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in dict.fromkeys(node.input):
-            found.setdefault(name, []).append(node)
-    return found
