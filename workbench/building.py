@@ -123,6 +123,9 @@ def fulfil(
         except OSError as error:
             what = f"{store.folder}: the engine cannot be written ({error.strerror})"
             raise StoreError(f"{what}; free some space, or set WORKBENCH_HOME to another folder.") from error
+    from workbench.runs.recording import record_build  # SQLite and all, which a look-up does not need
+
+    record_build(engine, store.folder, listener)
     return Built(engine, False, missed, time.monotonic() - start)
 
 

@@ -10,16 +10,34 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import calibrating, engines, exporting, fusing, hybrid, measuring, models, options, subgraphs
+from workbench.commands import (
+    calibrating,
+    comparing,
+    deploying,
+    engines,
+    evaluating,
+    exporting,
+    fusing,
+    history,
+    hybrid,
+    measuring,
+    models,
+    options,
+    reporting,
+    subgraphs,
+)
 from workbench.errors import WorkbenchError
+
+Run = Callable[[argparse.Namespace], tuple[Any, str] | tuple[Any, str, int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for the user's mistakes, 1 for failures."""
+    """Run one command; returns the exit status: 0, 2 for the user's mistakes, 1 for failures. A command returns what
+    --json prints, what people read, and a status of its own where what it found is a failure."""
     given = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], tuple[Any, str]] = given.run
+    run: Run = given.run
     try:
-        data, text = run(given)
+        data, text, *status = run(given)
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
         return error.exit_code
@@ -30,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(data, indent=1) if given.json else text, flush=True)
     except BrokenPipeError:  # `workbench engines | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return status[0] if status else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"workbench {version('tensorrt-workbench')}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], tuple[Any, str]], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text)
         added.add_argument("--json", action="store_true", help="print one JSON value")
         added.set_defaults(run=run)
@@ -53,10 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     _engine_verbs(command)
     _calibration_verbs(command)
     _hybrid_verbs(command)
+    _contest_verbs(command)
+    _deploy_verb(command)
     return parser
 
 
-Command = Callable[[str, Callable[[argparse.Namespace], tuple[Any, str]], str], argparse.ArgumentParser]
+Command = Callable[[str, Run, str], argparse.ArgumentParser]
 
 
 def _model_verbs(command: Command) -> None:
@@ -107,19 +127,14 @@ def _engine_verbs(command: Command) -> None:
     bench.add_argument("--engine", metavar="KEY|FOLDER", help="instead of MODEL: a stored engine or its folder")
     bench.add_argument("--trust", action="store_true", help="open the folder although this store did not build it")
     options.run_options(bench, iterations=100)
-    bench.add_argument("--warmup", type=options.positive, default=10, help="runs before the clock starts (default 10)")
-    bench.add_argument("--no-cuda-graph", action="store_true", help="on a GPU: launch every kernel, replay no graph")
-    bench.add_argument("--profile", metavar="FILE.json", help="on a GPU: time each layer, for `workbench fusion KEY`")
+    options.bench_options(bench)
 
-    compare = command("compare", measuring.compare, "outputs and latency of one model on two back ends or precisions")
-    options.model_options(compare)
-    compare.add_argument(
-        "engines", nargs="*", metavar="BACKEND:PRECISION",
-        help="reference and other; one alone is compared with fp32 (default: onnxruntime:fp32 onnxruntime:fp16)",
-    )  # fmt: skip
-    options.shape_option(compare)
-    options.run_options(compare, iterations=20)
-    compare.add_argument("--max-relative", type=float, metavar="X", help="exit 1 if an output differs by more, as 0.01")
+    text = "outputs and latency of one model on several back ends or precisions, in turns on the same arrays"
+    comparison = command("compare", comparing.compare, text)
+    options.model_options(comparison)
+    options.shape_option(comparison)
+    options.run_options(comparison, iterations=100)
+    options.compare_options(comparison)
 
     listing = command("engines", engines.engines, "list, look into, remove or prune stored engines")
     listing.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
@@ -130,6 +145,11 @@ def _engine_verbs(command: Command) -> None:
 
     recorded = command("recorded", measuring.recorded, "runs recorded on a GPU: latencies and where they were taken")
     recorded.add_argument("folder", nargs="?", help="one recording, by its folder (default: all in data/recorded)")
+
+    options.runs_options(command("runs", history.runs, "the history: list, show, diff, export; name baselines"))
+    options.report_options(
+        command("report", reporting.report, "runs of the history as one page, or as Markdown for a pull request")
+    )
 
     options.fusion_options(
         command("fusion", fusing.fusion, "what became of a network in an engine: which kernels fuse what")
@@ -157,11 +177,6 @@ def _calibration_verbs(command: Command) -> None:
     )
     options.model_options(sensitivity)
     options.sensitivity_options(sensitivity)
-
-    dataset = command("dataset", calibrating.dataset, "write pictures as the binary data set of Paddle's tutorials")
-    options.model_options(dataset)
-    options.data_options(dataset)
-    dataset.add_argument("--output", "-o", required=True, metavar="FILE.bin")
 
 
 def _hybrid_verbs(command: Command) -> None:
@@ -201,6 +216,25 @@ def _hybrid_verbs(command: Command) -> None:
     running.add_argument("--feeds", metavar="FILE.npz", help="inputs by name (default: random ones, always the same)")
     running.add_argument("--iterations", type=options.positive, default=20, help="timed runs (default 20)")
     running.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
+
+
+def _contest_verbs(command: Command) -> None:
+    """The steps of PaddleSlim's TensorRT tutorial."""
+    dataset = command("dataset", evaluating.dataset, "write pictures as the binary data set of Paddle's tutorials")
+    options.source_options(dataset)
+    options.data_options(dataset)
+    dataset.add_argument("--output", "-o", required=True, metavar="FILE.bin")
+
+    text = "how fast a model runs on a data set, by back end and precision; as the tutorial's run_benchmark.sh"
+    options.benchmark_options(command("benchmark", evaluating.run_benchmark, text))
+    text = "how accurate a model is on a data set, by back end and precision; as the tutorial's test_acc.sh"
+    options.accuracy_options(command("accuracy", evaluating.run_accuracy, text))
+
+
+def _deploy_verb(command: Command) -> None:
+    """What takes an engine out of the house."""
+    text = "hand a stored engine over: a Triton model repository, or a program in Python or C++ with a test vector"
+    options.deploy_options(command("deploy", deploying.deploy, text))
 
 
 if __name__ == "__main__":

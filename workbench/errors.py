@@ -15,6 +15,7 @@ WorkbenchError            what went wrong, where, and what to do now
 ├── Cancelled             a build or a measurement that the user stopped
 └── StoreError            the engine store cannot be read or written
     ├── UnknownEngine     no stored engine, or several, have this key
+    ├── UnknownRun        no run of the history, or several, have this id; or no baseline has this name
     └── UntrustedEngine   a plan that this store did not build
 """
 
@@ -115,6 +116,10 @@ class StoreError(WorkbenchError):
 
 
 class UnknownEngine(StoreError):
+    exit_code = 2
+
+
+class UnknownRun(StoreError):
     exit_code = 2
 
 

@@ -2,15 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from gpu_peers.bare import BareEngine, cuda, trt
 from helpers_gpu import FASHION, Builder
 
 import workbench as wb
@@ -33,7 +33,10 @@ def feeds() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def bare(fashion: Built, feeds: dict[str, np.ndarray]) -> Iterator[BareEngine]:
+def bare(fashion: Built, feeds: dict[str, np.ndarray]) -> Iterator[Any]:
+    """The benchmark's engine without the workbench; PyCUDA is imported where there is a GPU only."""
+    from gpu_peers.bare import BareEngine, trt
+
     with the_gpu():
         engine = BareEngine(fashion.engine.plan_path.read_bytes(), trt.Logger(trt.Logger.ERROR), feeds)
         engine.copied(engine.enqueue)
@@ -43,12 +46,14 @@ def bare(fashion: Built, feeds: dict[str, np.ndarray]) -> Iterator[BareEngine]:
         del engine
 
 
-def by_hand_ms(engine: BareEngine, launch: object, count: int) -> list[float]:
+def by_hand_ms(engine: Any, launch: Callable[[], None], count: int) -> list[float]:
     """CUDA events around every launch, nothing else."""
+    import pycuda.driver as cuda
+
     events = [(cuda.Event(), cuda.Event()) for _ in range(count)]
     for start, end in events:
         start.record(engine.stream)
-        launch()  # type: ignore[operator]
+        launch()
         end.record(engine.stream)
     engine.stream.synchronize()
     return [start.time_till(end) for start, end in events]
@@ -56,7 +61,7 @@ def by_hand_ms(engine: BareEngine, launch: object, count: int) -> list[float]:
 
 @pytest.mark.parametrize("graph", [True, False])
 def test_times_are_those_of_a_loop_of_cuda_events_written_by_hand(
-    session: NvidiaSession, bare: BareEngine, feeds: dict[str, np.ndarray], graph: bool
+    session: NvidiaSession, bare: Any, feeds: dict[str, np.ndarray], graph: bool
 ) -> None:
     """In turns, five rounds; a graph's replay, and the calls of execute_async_v3."""
     session.cuda_graph = graph
@@ -94,11 +99,11 @@ def test_polygraphys_times_lie_above_by_what_copies_and_calls_cost(
     assert (result.host_median_ms or 0) <= on_host * 1.02
 
 
-def _wall_ms(call: object, count: int = 200) -> float:
+def _wall_ms(call: Callable[[], Any], count: int = 200) -> float:
     times = []
     for _ in range(count):
         start = time.perf_counter_ns()
-        call()  # type: ignore[operator]
+        call()
         times.append((time.perf_counter_ns() - start) / 1e6)
     return float(np.median(times[count // 4 :]))
 

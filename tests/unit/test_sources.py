@@ -90,6 +90,7 @@ def test_the_name_of_a_file_or_function_tells_the_framework(source: str, framewo
         (["inference.json", "inference.pdiparams"], "paddle"),
         (["model.pdparams"], "paddle"),
         (["__model__", "__params__"], "paddle"),
+        (["model", "params"], "paddle"),
     ],
 )
 def test_what_lies_in_a_folder_tells_the_framework(tmp_path: Path, files: list[str], framework: str) -> None:

@@ -1,4 +1,4 @@
-"""`workbench calibrate`, `calibration`, `sensitivity` and `dataset`."""
+"""`workbench calibrate`, `calibration` and `sensitivity`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 from workbench.calibration.collect import collect
 from workbench.calibration.collection import SUFFIX, Collection, is_collection, load_collection, merge, save_collection
 from workbench.calibration.lint import Finding, activations_of, lint, lint_collection, raise_for
-from workbench.calibration.paddle_dataset import write_paddle_dataset
 from workbench.calibration.plan import plan as search
 from workbench.calibration.samples import Samples, open_samples
 from workbench.calibration.sensitivity import Sensitivity
@@ -169,15 +168,6 @@ def read_data(options: argparse.Namespace, model: Model) -> Samples:
     if options.resize_to and how.resize not in SIDED:
         raise ConfigError(f"--resize-to has no effect on --resize {how.resize}; choose one of {', '.join(SIDED)}.")
     return open_samples(options.data, model, how)
-
-
-def dataset(options: argparse.Namespace) -> tuple[Any, str]:
-    written = write_paddle_dataset(
-        read_data(options, read_model(options)), options.output, strict=options.strict, listener=Printer(False)
-    )
-    data = {"file": str(written.path), "samples": written.count, "skipped": [item.id for item in written.skipped]}
-    left_out = f", {len(written.skipped)} left out" if written.skipped else ""
-    return data, f"{count_of(written.count, 'picture')} with labels{left_out}: {written.path}"
 
 
 def calibration(options: argparse.Namespace) -> tuple[Any, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from workbench.backends import Session
 from workbench.calibration.source import TABLE, kind_of
 from workbench.calibration.table import read_table
 from workbench.errors import ConfigError, FeedError
+from workbench.export.environments import Environment, folder_of, why_make
 from workbench.model import Model, load_model
 from workbench.openings import edit
 from workbench.profiles import opt_shapes, opt_values, parse_profiles
@@ -47,6 +49,16 @@ def ctrl_c_cancels() -> Iterator[threading.Event]:
         yield cancel
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def asks_for_yes(environment: Environment) -> bool:
+    """Ask on a terminal; elsewhere the export itself says how to say yes."""
+    reason = why_make(environment) if sys.stdin.isatty() else ""
+    if not reason:
+        return False
+    print(f"This model needs {environment}, which {reason}; made once in {folder_of(environment)}.", file=sys.stderr)
+    print("Make it now? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def read_model(options: argparse.Namespace) -> Model:

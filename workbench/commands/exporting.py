@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from typing import Any
 
+from workbench.commands.common import asks_for_yes
 from workbench.errors import ConfigError, ExportError
-from workbench.export.environments import ENVIRONMENTS, Environment, folder_of, make, remove, status, why_make
+from workbench.export.environments import ENVIRONMENTS, Environment, folder_of, make, remove, status
 from workbench.export.exported import exported_to_json
 from workbench.export.sources import ExportRequest, environment_for, export_source, parse_open_dims, parse_shape_sets
 from workbench.terminal import Printer, table
@@ -28,7 +28,7 @@ def export(options: argparse.Namespace) -> tuple[Any, str]:
         trust=options.trust,
     )
     environment = environment_for(request)
-    yes = options.yes or (environment is not None and _asks_for_yes(environment))
+    yes = options.yes or (environment is not None and asks_for_yes(environment))
     exported = export_source(request, make_environment=yes, listener=Printer(options.verbose))
     lines = [str(exported), str(exported.model.path), "next: workbench inspect " + str(exported.model.path)]
     return exported_to_json(exported), "\n".join(lines)
@@ -56,16 +56,6 @@ def environments(options: argparse.Namespace) -> tuple[Any, str]:
         )  # fmt: skip
     text = table(rows) + (f"\nfreed {freed / 1e6:,.0f} MB" if options.remove else "")
     return {"environments": data, "freed_bytes": freed}, text
-
-
-def _asks_for_yes(environment: Environment) -> bool:
-    """Ask on a terminal; elsewhere the export itself says how to say yes."""
-    reason = why_make(environment) if sys.stdin.isatty() else ""
-    if not reason:
-        return False
-    print(f"This export needs {environment}, which {reason}; made once in {folder_of(environment)}.", file=sys.stderr)
-    print("Make it now? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _environment(name: str) -> Environment:

@@ -9,6 +9,7 @@ from workbench.calibration.thresholds import COMPUTED
 from workbench.errors import ConfigError
 from workbench.evaluation import METRICS
 from workbench.preprocessing import CHANNELS, RESIZES
+from workbench.runs import KINDS
 from workbench.subgraphs.releases import RELEASES
 from workbench.types import CALIBRATORS, PRECISIONS, Calibration, parse_size
 
@@ -106,6 +107,40 @@ def run_options(parser: argparse.ArgumentParser, iterations: int) -> None:
     parser.add_argument("--threads", type=positive, help="processors one run may use (default: all)")
 
 
+def bench_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--warmup", type=positive, metavar="N", help="runs before the clock starts (default: until the times settle)"
+    )
+    parser.add_argument("--limit-s", type=seconds, metavar="S", help="about how long it may take; five runs at least")
+    parser.add_argument("--no-cuda-graph", action="store_true", help="on a GPU: launch every kernel, replay no graph")
+    parser.add_argument("--profile", metavar="FILE.json", help="time each layer too, for `workbench fusion KEY`")
+    parser.add_argument("--batches", type=positives, metavar="N[,N...]", help="throughput at these batches")
+    parser.add_argument(
+        "--streams", type=positives, metavar="N[,N...]",
+        help="throughput with so many sessions beside each other; on a processor with one thread each",
+    )  # fmt: skip
+    group = parser.add_argument_group("baselines", "`workbench runs names` lists them")
+    group.add_argument("--name", metavar="NAME", help="make this run the baseline of this name")
+    group.add_argument("--against", metavar="BASELINE", help="compare with it; exit 1 where it is surely slower")
+    group.add_argument("--max-slowdown", metavar="5%", help="by how much it may be slower (default 5%%)")
+
+
+def compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "engines", nargs="*", metavar="BACKEND:PRECISION",
+        help="the reference first; one alone is compared with fp32; plain is ONNX Runtime as it comes "
+        "(default: onnxruntime:fp32 onnxruntime:fp16)",
+    )  # fmt: skip
+    parser.add_argument("--calibration", metavar="FILE", help="for int8, unless the model brings its ranges along")
+    parser.add_argument("--limit-s", type=seconds, metavar="S", help="about how long each may take")
+    parser.add_argument("--max-relative", type=float, metavar="X", help="exit 1 if an output differs by more, as 0.01")
+    parser.add_argument("--output", "-o", metavar="FILE.json.gz", help="keep the study with its raw times there")
+    parser.add_argument("--where", action="store_true", help="of two engines: the first tensor in which they part")
+    parser.add_argument(
+        "--every-tensor", action="store_true", help="with --where: expose all tensors, although that changes the fusion"
+    )
+
+
 def backend_option(parser: argparse.ArgumentParser, names: str) -> None:
     parser.add_argument("--backend", type=str.lower, help=f"{names} (default: the first that can do it here)")
 
@@ -143,6 +178,11 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         help="folder of pictures (labels by class subfolders or val_list.txt), .npz or .npy, IDX files as MNIST's, "
         "or Paddle's binary data set",
     )  # fmt: skip
+    picture_options(parser)
+
+
+def picture_options(parser: argparse.ArgumentParser) -> None:
+    """How pictures become inputs."""
     parser.add_argument("--strict", action="store_true", help="a picture that cannot be read is an error")
     group = parser.add_argument_group(
         "pictures", "default: as Paddle's configuration beside the model says, else by the model's input"
@@ -186,10 +226,100 @@ def sensitivity_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="print every step on stderr")
 
 
+def benchmark_options(parser: argparse.ArgumentParser) -> None:
+    contest_options(parser, batches="sizes to measure at")
+    parser.add_argument(
+        "--iterations", type=positive, default=1000, help="timed runs of each (default 1000, as the tutorial takes)"
+    )
+    parser.add_argument(
+        "--seconds", type=seconds, default=10.0, metavar="S", help="about how long each may take at most (default 10)"
+    )
+    picture_options(parser)
+
+
+def accuracy_options(parser: argparse.ArgumentParser) -> None:
+    contest_options(parser, batches="how many pictures run at once")
+    parser.add_argument(
+        "--max-drop", type=float, metavar="X", help="exit 1 if one loses more points against the first, as measured"
+    )
+    parser.add_argument(
+        "--metric", choices=METRICS, default="",
+        help="what --max-drop is told in (default: top1 with labels, else argmax, else relative)",
+    )  # fmt: skip
+    picture_options(parser)
+
+
+def source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL_DIR",
+        help="ONNX file or folder with one, or a Paddle model, which is exported first: its folder, .pdmodel or .json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dim", action="append", default=[], metavar="NAME=SIZE", help="change a dimension first; as for `inspect`"
+    )
+    parser.add_argument("--yes", action="store_true", help="make Paddle's environment if it is not there yet")
+
+
+def contest_options(parser: argparse.ArgumentParser, batches: str) -> None:
+    """batches: what --batch-size is for."""
+    source_options(parser)
+    parser.add_argument(
+        "data", metavar="DATA",
+        help="Paddle's binary data set (`workbench dataset` writes one), a folder of pictures with class subfolders or "
+        "val_list.txt, .npz or .npy, IDX files as MNIST's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backend", action="append", default=[], metavar="NAME[,NAME...]",
+        help="tensorrt, rtx, onnxruntime, or paddle: the Paddle model in Paddle itself. Others are compared with the "
+        "first one (default: what can run here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", action="append", default=[], metavar="NAME[,NAME...]",
+        help="(default: fp32, and int8 with --calibration or for a model that brings its ranges along)",
+    )  # fmt: skip
+    parser.add_argument("--calibration", metavar="FILE", help="for int8: a collection, or a table of any form")
+    parser.add_argument(
+        "--batch-size", type=positives, metavar="N[,N...]", help=f"{batches} (default 1, or what the model fixes)"
+    )
+    parser.add_argument("--samples", type=count, default=0, metavar="N", help="so many, spread over all (default: all)")
+    parser.add_argument("--threads", type=positive, help="processors one run may use (default: all)")
+    parser.add_argument("--verbose", action="store_true", help="print every step on stderr")
+
+
 def algorithm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algorithm", choices=COMPUTED, help="from a collection (default entropy)")
     parser.add_argument("--to", choices=FORMATS, help="form of the file to write (default: by its name)")
     parser.add_argument("--release", default="", help="of the TensorRT that a cache is for, such as 10.3 (default 8.6)")
+
+
+def runs_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="*", metavar="VERB",
+        help="list (default); show ID; diff ID ID; export FILE.csv|FILE.json; name NAME ID|STUDY (a baseline); names; "
+        "forget ID|NAME. The beginning of an ID will do",
+    )  # fmt: skip
+    group = parser.add_argument_group("which runs, for list and export")
+    group.add_argument("--kind", default="", choices=KINDS)
+    group.add_argument("--model", default="", metavar="NAME|HASH", help="by name, or the first 8 digits of its hash")
+    group.add_argument("--precision", default="", type=str.lower)
+    group.add_argument("--backend", default="", type=str.lower)
+    group.add_argument("--machine", default="", metavar="ID|WORDS", help="by its id, or words of its name, as H200")
+    group.add_argument("--study", default="", metavar="ID", help="what was measured in turns")
+    group.add_argument("--search", default="", metavar="WORDS", help="in model, subject, configuration and machine")
+    group.add_argument("--since", default="", metavar="WHEN", help="2026-11-20, 2026-11-20T14:30 (UTC), 12h, 7d")
+    group.add_argument("--limit", type=count, metavar="N", help="the newest N; 0: all (default: list 50, export all)")
+
+
+def report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="id of a run or of a study, or its beginning; a baseline's name; a saved study's file. "
+        "A run of a study brings the whole study",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", "-o", required=True, metavar="FILE", help=".html: a page that needs nothing else; .md: short"
+    )
+    parser.add_argument("--title", default="", help="(default: names the model)")
 
 
 def target_options(parser: argparse.ArgumentParser) -> None:
@@ -227,6 +357,27 @@ def output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="print the whole build log on stderr")
 
 
+def deploy_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("engine", metavar="KEY|FOLDER", help="a stored engine, or the folder of one")
+    parser.add_argument("--to", required=True, choices=("triton", "python", "cpp"), help="what shall run it")
+    parser.add_argument("--output", "-o", required=True, metavar="FOLDER", help="a new folder, or an empty one")
+    parser.add_argument("--trust", action="store_true", help="open the folder although this store did not build it")
+    parser.add_argument(
+        "--feeds", metavar="IN.npz",
+        help="inputs of the test vector by name (default: random ones in the shapes that the engine is tuned for)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--expected", metavar="OUT.npz",
+        help="outputs for --feeds (default: what the engine gives here, else the model in ONNX Runtime)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tolerance", type=float, metavar="X",
+        help="largest norm of the difference over the norm that passes, such as 0.01 (default: by the precision)",
+    )  # fmt: skip
+    parser.add_argument("--name", default="", help="what the model is called where it is served (default: its file's)")
+    parser.add_argument("--max-batch", type=count, metavar="N", help="triton: the largest batch; 0 joins no requests")
+
+
 def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
@@ -237,6 +388,16 @@ def count(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return found
 
 
 def positives(text: str) -> list[int]:

@@ -84,11 +84,13 @@ def framework_of(source: str) -> str:
 
 
 def _of_folder(folder: Path) -> str:
-    """'' where it holds no model. Paddle 3's .json, as others have too, lies beside a .pdiparams."""
+    """'' where it holds no model. Paddle 3's .json, as others have too, lies beside a .pdiparams; tutorials of Paddle 1
+    name the two files model and params."""
     if (folder / "saved_model.pb").is_file():
         return "tensorflow"
     names = [item.name for item in folder.iterdir()] if os.access(folder, os.R_OK) else []
-    return "paddle" if "__model__" in names or any(name.endswith(_PADDLE_ONLY) for name in names) else ""
+    has_program = "__model__" in names or {"model", "params"} <= set(names)
+    return "paddle" if has_program or any(name.endswith(_PADDLE_ONLY) for name in names) else ""
 
 
 def environment_for(request: ExportRequest) -> Environment | None:
