@@ -10,10 +10,11 @@ PORT ?= 8888
 BROWSER ?=
 TORCH ?=
 
-.PHONY: help lab test test-exporters gpu lock clean
+.PHONY: help lab tour test test-exporters gpu lock clean
 
 help:
 	@echo 'make lab     the workbench in JupyterLab (PORT=8888; BROWSER=none opens no browser; TORCH=none: no PyTorch)'
+	@echo 'make tour    runs all guided notebooks in order and leaves one report in build/tour'
 	@echo 'make test    unit tests, notebooks, a real browser'
 	@echo 'make test-exporters  exports of real Paddle and TensorFlow models; makes their environments first (3 GB, kept)'
 	@echo 'make gpu     on a machine with an NVIDIA GPU: adds TensorRT and PyCUDA (needs the CUDA toolkit and a C++ compiler)'
@@ -29,6 +30,9 @@ lab: $(VENV)/.runtime
 		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		--LabApp.extension_manager=readonly --ServerApp.tornado_settings="{'websocket_max_message_size': 268435456}"
+
+tour: $(VENV)/.torch
+	@ORT_DISABLE_TELEMETRY=1 PATH='$(CURDIR)/$(VENV)/bin':"$$PATH" $(python) scripts/tour.py build/tour
 
 test: $(VENV)/.dev $(if $(filter none,$(TORCH)),,$(VENV)/.torch)
 	@WORKBENCH_TEST_TORCH=$(if $(filter none,$(TORCH)),0,1) scripts/test.sh $(VENV)

@@ -26,9 +26,10 @@ step() {
 step "Lint" "$python" -m ruff check .
 step "Format" "$python" -m ruff format --check .
 step "Types" "$python" -m mypy
+step "Compiler for the C++ runner" scripts/ensure_compiler.sh
 step "Unit tests" "$python" -m pytest -n 2 tests/unit
 without_torch=()
-if [ "${WORKBENCH_TEST_TORCH:-1}" = 0 ]; then without_torch=(--ignore notebooks/01_export.ipynb); fi
+if [ "${WORKBENCH_TEST_TORCH:-1}" = 0 ]; then without_torch=(--ignore notebooks/01_export.ipynb --ignore notebooks/06_time_and_compare.ipynb); fi
 step "Notebooks" "$python" -m pytest -p tests.nbval_homes --nbval notebooks --nbval-current-env \
     --nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadfile ${without_torch[@]+"${without_torch[@]}"}
 CHROMIUM=$(scripts/ensure_chromium.sh "$venv")

@@ -7,25 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import (
-    calibrating,
-    comparing,
-    deploying,
-    engines,
-    evaluating,
-    exporting,
-    fusing,
-    history,
-    hybrid,
-    measuring,
-    models,
-    options,
-    reporting,
-    subgraphs,
-)
+from workbench.commands import options
 from workbench.errors import WorkbenchError
 
 Run = Callable[[argparse.Namespace], tuple[Any, str] | tuple[Any, str, int]]
@@ -35,9 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for the user's mistakes, 1 for failures. A command returns what
     --json prints, what people read, and a status of its own where what it found is a failure."""
     given = _parser().parse_args(arguments)
-    run: Run = given.run
     try:
-        data, text, *status = run(given)
+        data, text, *status = _verb(given.run)(given)
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
         return error.exit_code
@@ -51,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status[0] if status else 0
 
 
+def _verb(place: str) -> Run:
+    """'history:runs' -> the function `runs` of workbench.commands.history. Imported here, as most commands need much
+    that the others do not: `workbench runs` would start half as quickly with the calibration's and the reports'."""
+    module, _, name = place.partition(":")
+    run: Run = getattr(import_module(f"workbench.commands.{module}"), name)
+    return run
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="workbench",
@@ -61,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"workbench {version('tensorrt-workbench')}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text)
         added.add_argument("--json", action="store_true", help="print one JSON value")
         added.set_defaults(run=run)
@@ -76,14 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Command = Callable[[str, Run, str], argparse.ArgumentParser]
+Command = Callable[[str, str, str], argparse.ArgumentParser]
+"""From a name, the place of the function that does it, and what it is for."""
 
 
 def _model_verbs(command: Command) -> None:
     """What brings a model here and tells what it is."""
-    command("backends", engines.backends, "what each back end can do on this machine")
+    command("backends", "engines:backends", "what each back end can do on this machine")
 
-    inspect = command("inspect", models.inspect, "inputs, outputs, operators of a model, and which back end takes it")
+    inspect = command("inspect", "models:inspect", "inputs, outputs, operators of a model, and which back end takes it")
     options.model_options(inspect)
     inspect.add_argument("--tensors", action="store_true", help="list every tensor with its shape")
     inspect.add_argument(
@@ -93,11 +87,11 @@ def _model_verbs(command: Command) -> None:
     inspect.add_argument("--output", metavar="FILE", help="write the model, with the changes of --dim, there")
 
     export = command(
-        "export", exporting.export, "a model of PyTorch, Paddle or TensorFlow becomes ONNX, checked against it"
+        "export", "exporting:export", "a model of PyTorch, Paddle or TensorFlow becomes ONNX, checked against it"
     )
     options.export_options(export)
 
-    environments = command("environments", exporting.environments, "the converters' environments: list, make, remove")
+    environments = command("environments", "exporting:environments", "the converters' environments: list, make, remove")
     environments.add_argument("--make", metavar="NAME", help="make this one now")
     environments.add_argument("--remove", metavar="NAME", help="delete this one")
     environments.add_argument("--verbose", action="store_true", help="print pip's lines on stderr")
@@ -105,12 +99,12 @@ def _model_verbs(command: Command) -> None:
 
 def _engine_verbs(command: Command) -> None:
     """What is done with engines."""
-    building = command("build", engines.build, "build an engine, or reuse the stored one")
+    building = command("build", "engines:build", "build an engine, or reuse the stored one")
     options.model_options(building)
     options.build_options(building)
     options.output_options(building)
 
-    network = command("network", engines.network, "build an engine from a network that a Python function describes")
+    network = command("network", "engines:network", "build an engine from a network that a Python function describes")
     network.add_argument("describe", metavar="FILE.py:NAME", help="function describe(trt, network[, weights])")
     network.add_argument("--name", help="of the engine (default: the function's)")
     network.add_argument("--weights", metavar="FILE.npz", help="arrays by name, handed to the function")
@@ -121,7 +115,7 @@ def _engine_verbs(command: Command) -> None:
     options.builder_options(network)
     options.output_options(network)
 
-    bench = command("bench", measuring.bench, "build or reuse an engine and measure its latency")
+    bench = command("bench", "measuring:bench", "build or reuse an engine and measure its latency")
     options.model_options(bench, nargs="?")
     options.build_options(bench)
     bench.add_argument("--engine", metavar="KEY|FOLDER", help="instead of MODEL: a stored engine or its folder")
@@ -130,40 +124,40 @@ def _engine_verbs(command: Command) -> None:
     options.bench_options(bench)
 
     text = "outputs and latency of one model on several back ends or precisions, in turns on the same arrays"
-    comparison = command("compare", comparing.compare, text)
+    comparison = command("compare", "comparing:compare", text)
     options.model_options(comparison)
     options.shape_option(comparison)
     options.run_options(comparison, iterations=100)
     options.compare_options(comparison)
 
-    listing = command("engines", engines.engines, "list, look into, remove or prune stored engines")
+    listing = command("engines", "engines:engines", "list, look into, remove or prune stored engines")
     listing.add_argument("--layers", metavar="KEY", help="list the layers of this engine with their ONNX nodes")
     listing.add_argument("--remove", metavar="KEY", help="forget this engine")
     listing.add_argument(
         "--prune", metavar="SIZE", type=options.size, help="remove the longest unused until SIZE is left: 2G"
     )
 
-    recorded = command("recorded", measuring.recorded, "runs recorded on a GPU: latencies and where they were taken")
+    recorded = command("recorded", "measuring:recorded", "runs recorded on a GPU: latencies and where they were taken")
     recorded.add_argument("folder", nargs="?", help="one recording, by its folder (default: all in data/recorded)")
 
-    options.runs_options(command("runs", history.runs, "the history: list, show, diff, export; name baselines"))
+    options.runs_options(command("runs", "history:runs", "the history: list, show, diff, export; name baselines"))
     options.report_options(
-        command("report", reporting.report, "runs of the history as one page, or as Markdown for a pull request")
+        command("report", "reporting:report", "runs of the history as one page, or as Markdown for a pull request")
     )
 
     options.fusion_options(
-        command("fusion", fusing.fusion, "what became of a network in an engine: which kernels fuse what")
+        command("fusion", "fusing:fusion", "what became of a network in an engine: which kernels fuse what")
     )
 
 
 def _calibration_verbs(command: Command) -> None:
     """What int8 needs."""
-    calibrate = command("calibrate", calibrating.calibrate, "collect the ranges of activations, for int8")
+    calibrate = command("calibrate", "calibrating:calibrate", "collect the ranges of activations, for int8")
     options.model_options(calibrate)
     options.calibrate_options(calibrate)
 
     calibration = command(
-        "calibration", calibrating.calibration, "show, convert or merge calibration files of every kind"
+        "calibration", "calibrating:calibration", "show, convert or merge calibration files of every kind"
     )
     calibration.add_argument("do", choices=("show", "convert", "merge"))
     calibration.add_argument("files", nargs="+", metavar="FILE")
@@ -173,7 +167,7 @@ def _calibration_verbs(command: Command) -> None:
     options.algorithm_options(calibration)
 
     sensitivity = command(
-        "sensitivity", calibrating.sensitivity, "which layers int8 costs accuracy, and which to leave in float"
+        "sensitivity", "calibrating:sensitivity", "which layers int8 costs accuracy, and which to leave in float"
     )
     options.model_options(sensitivity)
     options.sensitivity_options(sensitivity)
@@ -181,7 +175,9 @@ def _calibration_verbs(command: Command) -> None:
 
 def _hybrid_verbs(command: Command) -> None:
     """A model in parts, each of which something else runs."""
-    parts = command("subgraphs", subgraphs.subgraphs, "which nodes a back end takes, cut into engines and native parts")
+    parts = command(
+        "subgraphs", "subgraphs:subgraphs", "which nodes a back end takes, cut into engines and native parts"
+    )
     options.model_options(parts)
     options.backend_option(parts, "tensorrt, rtx or onnxruntime")
     parts.add_argument(
@@ -195,7 +191,9 @@ def _hybrid_verbs(command: Command) -> None:
         help="count bytes at these sizes, such as x:1x3x224x224; once for every input with open dimensions",
     )  # fmt: skip
 
-    shapes = command("shapes", hybrid.shapes, "run samples and note the sizes of all tensors, for subgraphs' profiles")
+    shapes = command(
+        "shapes", "hybrid:shapes", "run samples and note the sizes of all tensors, for subgraphs' profiles"
+    )
     options.model_options(shapes)
     shapes.add_argument("--feeds", action="append", default=[], metavar="FILE.npz", help="a sample: inputs by name")
     shapes.add_argument(
@@ -204,7 +202,9 @@ def _hybrid_verbs(command: Command) -> None:
     )  # fmt: skip
     shapes.add_argument("--output", "-o", metavar="FILE.json", help="for --collected of hybrid")
 
-    running = command("hybrid", hybrid.hybrid, "cut a model into engines and native parts, run and time them together")
+    running = command(
+        "hybrid", "hybrid:hybrid", "cut a model into engines and native parts, run and time them together"
+    )
     options.model_options(running)
     options.build_options(running)
     running.add_argument(
@@ -220,21 +220,21 @@ def _hybrid_verbs(command: Command) -> None:
 
 def _contest_verbs(command: Command) -> None:
     """The steps of PaddleSlim's TensorRT tutorial."""
-    dataset = command("dataset", evaluating.dataset, "write pictures as the binary data set of Paddle's tutorials")
+    dataset = command("dataset", "evaluating:dataset", "write pictures as the binary data set of Paddle's tutorials")
     options.source_options(dataset)
     options.data_options(dataset)
     dataset.add_argument("--output", "-o", required=True, metavar="FILE.bin")
 
     text = "how fast a model runs on a data set, by back end and precision; as the tutorial's run_benchmark.sh"
-    options.benchmark_options(command("benchmark", evaluating.run_benchmark, text))
+    options.benchmark_options(command("benchmark", "evaluating:run_benchmark", text))
     text = "how accurate a model is on a data set, by back end and precision; as the tutorial's test_acc.sh"
-    options.accuracy_options(command("accuracy", evaluating.run_accuracy, text))
+    options.accuracy_options(command("accuracy", "evaluating:run_accuracy", text))
 
 
 def _deploy_verb(command: Command) -> None:
     """What takes an engine out of the house."""
     text = "hand a stored engine over: a Triton model repository, or a program in Python or C++ with a test vector"
-    options.deploy_options(command("deploy", deploying.deploy, text))
+    options.deploy_options(command("deploy", "deploying:deploy", text))
 
 
 if __name__ == "__main__":

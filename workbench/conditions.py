@@ -15,8 +15,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
-
 from workbench.machine import usable_cores
 
 GPU_THROTTLING = {
@@ -203,22 +201,26 @@ def read_machine() -> Reading:
 
 
 def _read_cpu() -> dict[str, Any]:
+    import psutil
+
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     nested = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # counted in user and nice already
     clock = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
     return {
         "busy_s": sum(times) - idle - nested,
-        "own_s": _own_s(psutil.Process()),
+        "own_s": _own_s(),
         "cpu_mhz": clock.current if clock and clock.current else None,
         "held_back_s": _held_back_s(),
         "heat_events": _heat_events(),
     }
 
 
-def _own_s(process: psutil.Process) -> float:
+def _own_s() -> float:
     """Of this program, the programs that it started and runs, and those that have ended."""
-    total = 0.0
+    import psutil
+
+    total, process = 0.0, psutil.Process()
     for item in (process, *process.children(recursive=True)):
         try:
             spent = item.cpu_times()
@@ -261,12 +263,22 @@ def _read_gpu() -> dict[str, Any]:
         "gpu_temperature_c": _asked(lambda: nvml.nvmlDeviceGetTemperature(device, nvml.NVML_TEMPERATURE_GPU)),
         "gpu_power_w": None if power is None else power / 1000,
         "gpu_reasons": _asked(lambda: reasons(device)),
-        "gpu_others": None if running is None else sum(item.pid != os.getpid() for item in running),
+        "gpu_others": None if running is None else len({item.pid for item in running} - _own_programs()),
     }
+
+
+def _own_programs() -> set[int]:
+    """This process and those that it started: a build process that waits for more work, a baseline in another Python."""
+    import psutil
+
+    own = psutil.Process()
+    return {own.pid, *(item.pid for item in own.children(recursive=True))}
 
 
 def machine_setting() -> dict[str, str]:
     """How this machine is set up, by topic, in words."""
+    import psutil
+
     found = {"processors": str(usable_cores())}
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.exists():

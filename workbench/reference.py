@@ -14,6 +14,8 @@ from workbench.machine import usable_cores
 from workbench.model import Model
 from workbench.types import Feeds, Shape, TensorSpec
 
+THREADS_REST = ("session.force_spinning_stop", "1")
+"""Without this setting the threads of a session wait for its next run at full speed, and slow other sessions down."""
 _FAILED_NODE = re.compile(r"while running \w+ node\. Name:'([^']*)'")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _SOURCE = re.compile(r"\S*/onnxruntime/\S+:\d+ (?:\S+ )*?\S*\([^)]*\)(?: const)?(?:::[^ ]+)? ?")

@@ -9,7 +9,7 @@ import gzip
 import json
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -22,11 +22,13 @@ from workbench.backends import Session
 from workbench.baselines import Baseline
 from workbench.building import Built
 from workbench.comparing import Comparison, compare, comparison_from_json
+from workbench.comparison import Contestant as Compared
 from workbench.engine import Engine, open_engine
 from workbench.errors import BackendError, ConfigError, StoreError, ViewError, WorkbenchError
 from workbench.evaluation import Runs
 from workbench.machine import this_machine
 from workbench.runs import History, Run, run_of_evaluation, run_of_measurement
+from workbench.tables import Table
 from workbench.tally import Fed
 from workbench.terminal import table
 from workbench.timing import Measurement, Timing, format_rate, measure_together, measurement_from_json
@@ -38,6 +40,8 @@ OPENING = "Opening engines"
 Contestant = Engine | Built | Session | Baseline
 HEADS = ("", "median ms", "95 % interval", "p90 ms", "p99 ms", "per second", "against {}", "rank")
 TIED = "no measurable difference"
+_REST = "study"
+"""Where the data of a measurement's row hold what else the study knows."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Subject:
     plan_bytes: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """What was measured in turns. Shows itself as tables, in a notebook and as text.
 
@@ -127,6 +131,27 @@ class Study:
             *missing,
             *(text if len(names) == shared else f"{', '.join(names)}: {text}" for text, names in warned.items()),
         )
+
+    def summary(self) -> Table:
+        """Times, errors and the first outputs of every contestant, one row each."""
+        compared = self.comparison
+        shown = compared.values if compared else ()
+        labels = [label for item in shown for label in item.labels]
+        headers = ("", "median ms", f"against {self.reference}", "error, %", *labels)
+        errors = {item.name: _error(item) for item in compared.contestants} if compared else {}
+        rows = (
+            (
+                item.name, f"{item.median.value:.3f}", self.verdict(item.name) or "the reference",
+                None if item.name == self.reference else errors.get(item.name),
+                *(value for output in shown for value in _padded(output.values.get(item.name, ()), len(output.labels))),
+            )
+            for item in self.measurements
+        )  # fmt: skip
+        return Table(self.recorded or f"{self.model}, measured here", headers, tuple(rows))
+
+    def __repr__(self) -> str:
+        """Short: the raw times would fill pages."""
+        return f"<Study {self.id} of {self.model}: {', '.join(item.name for item in self.measurements)}>"
 
     def __str__(self) -> str:
         parts = [table(self.rows()), *self.notes]
@@ -208,7 +233,7 @@ def study(
     timing: Timing | None = None,
     *,
     model: tuple[str, str] | None = None,
-    samples: Feeds | Sequence[Fed] | None = None,
+    samples: Feeds | Iterable[Fed | Feeds] | None = None,
     reference: str | None = None,
     threads: int | None = None,
     keep: bool = True,
@@ -218,10 +243,10 @@ def study(
     """Measure all of them in turns on `feeds`, then compare their outputs.
 
     contestants: engines, open sessions and baselines, by the name they get in tables. model: its name and content hash;
-    default is the first engine's. samples: what outputs are compared on, if not on `feeds`. reference: a name; the
-    first by default. threads: processors that a run of ONNX Runtime may use. keep: write it into
-    the history. A contestant that cannot be opened or fails is
-    left out, and `failures` says why; BackendError where none is left. Raises Cancelled.
+    default is the first engine's. samples: what outputs are compared on, if not on `feeds`, as `compare` takes them; an
+    iterator is read meanwhile. reference: a name; the first by default. threads: processors that a run of ONNX Runtime
+    may use. keep: `record` it. A contestant that cannot be opened or fails is left out, and `failures` says why;
+    BackendError where none is left. Raises Cancelled.
     """
     if not contestants:
         raise ConfigError("a study needs something to measure: name engines or baselines.")
@@ -251,20 +276,26 @@ def study(
         failures=failures,
     )
     if keep:
-        try:
-            History().add_many(study_runs(found))
-        except StoreError as error:
-            listener(LogLine("warning", f"The study is not in the history: {error}"))
+        record(found, listener)
     return found
 
 
+def record(study: Study, listener: Listener = ignore, folder: str | Path | None = None) -> None:
+    """Write it into the history of this store (the usual one by default), once; where that cannot be, the listener gets
+    a warning."""
+    try:
+        History(folder).add_many(study_runs(study))
+    except StoreError as error:
+        listener(LogLine("warning", f"The study is not in the history: {error}"))
+
+
 def study_runs(study: Study) -> list[tuple[Run, dict[str, Any]]]:
-    """The rows of the history: one for each measurement, and one for each comparison with the reference, which holds
-    the comparison of all."""
+    """The rows of the history: one for each measurement, with what `rest_of_row` reads, and one for each comparison
+    with the reference, which holds the comparison of all."""
     rows = []
     for measured in study.measurements:
         run = run_of_measurement(measured, engine=study.subject(measured.name).engine, study=study.id)
-        rows.append((_named(run, study, measured.name), measured.to_json()))
+        rows.append((_named(run, study, measured.name), {**measured.to_json(), **_rest(study, measured.name)}))
     compared = study.comparison
     for item in compared.others if compared else ():
         if item.evaluation is not None and compared is not None:
@@ -274,6 +305,24 @@ def study_runs(study: Study) -> list[tuple[Run, dict[str, Any]]]:
             run = run._replace(kind="comparison", metric="relative", loss=loss, note=f"against {study.reference}")
             rows.append((_named(run, study, item.name), compared.to_json()))
     return rows
+
+
+def _rest(study: Study, name: str) -> dict[str, Any]:
+    """Every row tells who is missing, as any of them may be deleted."""
+    rates = [item.to_json() for item in study.throughputs.get(name, ())]
+    told = {"failures": dict(study.failures), "throughputs": rates}
+    return {_REST: {key: value for key, value in told.items() if value}} if any(told.values()) else {}
+
+
+def measurement_of_row(data: Mapping[str, Any]) -> Measurement:
+    """From the data of a measurement's row, whether `study_runs` made it or not."""
+    return measurement_from_json({name: value for name, value in data.items() if name != _REST})
+
+
+def rest_of_row(data: Mapping[str, Any]) -> tuple[dict[str, str], tuple[Throughput, ...]]:
+    """Why others are missing in its study, by name, and its own throughputs; nothing for a row without a study."""
+    rest = data.get(_REST, {})
+    return dict(rest.get("failures", {})), tuple(map(throughput_from_json, rest.get("throughputs", ())))
 
 
 def _named(run: Run, study: Study, name: str) -> Run:
@@ -309,6 +358,16 @@ def _opened(
             failures[name] = str(error)
     listener(Progress(OPENING, len(contestants), len(contestants)))
     return sessions
+
+
+def _error(item: Compared) -> float | None:
+    """Of all outputs the largest, in percent; None where nothing could be compared."""
+    outputs = item.evaluation.outputs if item.evaluation else ()
+    return max((output.relative.value for output in outputs), default=None)
+
+
+def _padded(values: Sequence[float], count: int) -> tuple[float | None, ...]:
+    return (*values, *(None,) * (count - len(values)))
 
 
 def _subject(name: str, item: Contestant) -> Subject:

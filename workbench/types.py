@@ -58,7 +58,10 @@ class OptimizationProfile:
     values: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
-CALIBRATORS = ("entropy", "minmax", "percentile", "mse", "legacy")
+COMPUTED = ("entropy", "minmax", "percentile", "mse")
+"""The algorithms that a collection serves; 'legacy' is TensorRT's own."""
+CALIBRATORS = (*COMPUTED, "legacy")
+TABLE_FORMATS = ("trt-cache", "ranges", "ort", "qdq")
 
 
 @dataclass(frozen=True)

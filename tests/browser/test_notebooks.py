@@ -25,6 +25,7 @@ NEEDS_TORCH = pytest.mark.skipif(
         "03_build_and_reuse",
         "04_subgraph_fusion",
         "05_calibrate",
+        pytest.param("06_time_and_compare", marks=NEEDS_TORCH),
     ],
 )
 def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:

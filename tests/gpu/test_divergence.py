@@ -49,25 +49,27 @@ def test_what_is_seen_between_kernels_are_the_models_tensors(
     assert len(found.tensors) == len(seen.values) and worst(found) < 1e-4
 
 
-@pytest.mark.parametrize(("other", "least", "most"), [("half", 1e-5, 0.01), ("calibrated", 1e-3, 0.2)])
 def test_by_default_the_fusion_stays_as_it_is(
-    other: str,
-    least: float,
-    most: float,
-    request: pytest.FixtureRequest,
-    fashion: Built,
-    fashion_cnn: Model,
-    feeds: dict,
-    store: wb.EngineStore,
+    half: Built, fashion: Built, fashion_cnn: Model, feeds: dict, store: wb.EngineStore
 ) -> None:
-    engine = request.getfixturevalue(other).engine
-    found = find_divergence(fashion.engine, engine, fashion_cnn, feeds, store=store)
-    assert not found.warnings, found.warnings
-    assert len(found.notes) == 2 and all("left the fusion as it is: the same" in note for note in found.notes)
+    found = find_divergence(fashion.engine, half.engine, fashion_cnn, feeds, store=store)
+    print(found)
+    assert all("left the fusion as it is: the same" in note for note in found.notes)
+    for warning in found.warnings:  # a kernel or two may compute in another precision after any build anew
+        assert "kernels still" in warning and "run together with others" not in warning
     assert 5 <= len(found.tensors) < found.total == 26
-    assert least < worst(found) < most
+    assert 1e-5 < worst(found) < 0.01
     assert all(item.first.layer and item.second.layer for item in found.tensors)
     assert found.first_not_finite is None
+
+
+def test_what_int8_kernels_write_is_left_out_or_a_warning_says_what_looking_changed(
+    calibrated: Built, fashion: Built, fashion_cnn: Model, feeds: dict, store: wb.EngineStore
+) -> None:
+    found = find_divergence(fashion.engine, calibrated.engine, fashion_cnn, feeds, store=store)
+    print(found)
+    assert len(found.notes) + len(found.warnings) == 2 and 1e-3 < worst(found) < 0.2
+    assert all("than in the engine you ship" in warning for warning in found.warnings)
 
 
 def test_looking_changes_the_outputs_by_no_more_than_rounding(
@@ -117,5 +119,5 @@ def test_engines_and_the_model_itself_are_compared_side_by_side(
         sessions = {"ONNX Runtime": Reference(fashion_cnn), "FP32": fp32, "FP16": fp16, "INT8": int8}
         found = compare(sessions, feeds)
     errors = [item.evaluation.outputs[0].relative.value for item in found.others if item.evaluation]
-    assert len(errors) == 3 and errors[0] < 0.01 < errors[1] < errors[2]
+    assert len(errors) == 3 and errors[0] < 0.01 < errors[1] <= errors[2]
     assert found.value_rows().headers == ("output", "ONNX Runtime", "FP32", "FP16", "INT8")

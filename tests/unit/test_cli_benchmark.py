@@ -123,7 +123,7 @@ def test_what_was_measured_in_turns_is_a_study_of_the_history(data: Path, capsys
         (study["id"], "onnxruntime:fp32", "fp32"),
         (study["id"], "onnxruntime:fp16", "fp16"),
     }
-    assert all(run.model == "fashion_cnn" and run.batch == 1 and run.median_ms for run in runs)
+    assert len(runs) == 2 and all(run.model == "fashion_cnn" and run.batch == 1 and run.median_ms for run in runs)
 
 
 def test_pictures_may_be_fewer_than_a_batch(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,19 @@ from workbench.errors import BackendError, ConfigError, ViewError
 from workbench.machine import Gpu
 from workbench.model import Model
 from workbench.runs import Filter, History
-from workbench.study import TIED, Study, load_study, save_study, study, study_from_json
+from workbench.study import (
+    TIED,
+    Study,
+    load_study,
+    measurement_of_row,
+    record,
+    rest_of_row,
+    save_study,
+    study,
+    study_from_json,
+)
 from workbench.timing import Measurement, Timing, measurement_from_json
+from workbench.timing.throughput import Throughput
 from workbench.types import Feeds, LogLine
 
 X = {"x": np.ones((4, 3), np.float32)}
@@ -159,6 +170,37 @@ def test_a_study_is_a_row_for_every_measurement_and_comparison_and_can_be_found_
     assert measurement_from_json(History().data(measured)) == found["a"] and measured.median == found["a"].median
     compared = next(run for run in rows if run.kind == "comparison")
     assert compared.loss == pytest.approx(50) and compared.note == "against a"
+
+
+def test_rows_tell_who_is_missing_and_the_throughput_once_the_study_is_recorded() -> None:
+    found = study({"a": Contestant(noisy(1.0)), "b": Contestant(noisy(2.0))}, X, QUICK, keep=False)
+    assert History().list() == ()
+    rates = (Throughput(4, 1, ((10, 0.5), (11, 0.5)), 1.0, "clock"),)
+    found = replace(found, failures={"c": "it fails."}, throughputs={"b": rates})
+    record(found)
+    rows = {run.subject: History().data(run) for run in History().list(Filter(kind="measurement"))}
+    assert {name: rest_of_row(data) for name, data in rows.items()} == {
+        "a": ({"c": "it fails."}, ()), "b": ({"c": "it fails."}, rates),
+    }  # fmt: skip
+    assert {name: measurement_of_row(data) for name, data in rows.items()} == {name: found[name] for name in "ab"}
+
+
+def test_a_row_without_a_study_is_read_alike() -> None:
+    (measured,) = compete(one=1.0).measurements
+    data = json.loads(json.dumps(measured.to_json()))
+    assert measurement_of_row(data) == measured and rest_of_row(data) == ({}, ())
+
+
+def test_a_study_is_written_into_the_history_of_the_folder_that_is_named(tmp_path: Path) -> None:
+    found = study({"a": Contestant(noisy(1.0))}, X, QUICK, keep=False)
+    record(found, folder=tmp_path / "other")
+    assert [run.study for run in History(tmp_path / "other").list()] == [found.id] and History().list() == ()
+
+
+def test_samples_may_be_batches_that_are_read_while_they_are_compared() -> None:
+    batches = ({"x": np.full((2, 3), value, np.float32)} for value in (1, 2, 3))
+    found = study({"a": Contestant(noisy(1.0)), "b": Contestant(noisy(2.0))}, X, QUICK, samples=batches, keep=False)
+    assert found.comparison is not None and found.comparison.count == 6
 
 
 def test_a_history_that_cannot_be_written_does_not_lose_the_study(home: Path) -> None:

@@ -23,6 +23,7 @@ from workbench.layers import LayerInfo
 from workbench.machine import cpu_features, this_machine, usable_cores
 from workbench.model import LARGE_BYTES, Model, operator
 from workbench.profiles import check_profile
+from workbench.reference import THREADS_REST
 from workbench.types import (
     BuildConfig,
     Feeds,
@@ -38,8 +39,6 @@ from workbench.types import (
 
 PLAN = "model.onnx"
 STARTS_SLOWLY = False
-THREADS_REST = ("session.force_spinning_stop", "1")
-"""Without this setting the threads of a session wait for its next run at full speed, and slow other sessions down."""
 EXACT_INT8 = ("session.x64quantprecision", "1")
 """Without this setting sums of int8 products saturate on processors with AVX2 and no VNNI, and answers are wrong."""
 _WEIGHTS = "model.onnx.data"

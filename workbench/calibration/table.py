@@ -21,9 +21,9 @@ from workbench.calibration.qdq_ranges import read_qdq
 from workbench.calibration.text_tables import HEADERS, LEVELS, USUAL_LEGACY, Ranges, is_cache, read_cache, read_numbers
 from workbench.errors import ConfigError
 from workbench.model import load_model
-from workbench.types import CALIBRATORS
+from workbench.types import CALIBRATORS, TABLE_FORMATS
 
-FORMATS = ("trt-cache", "ranges", "ort", "qdq")
+FORMATS = TABLE_FORMATS
 ALGORITHMS = CALIBRATORS
 _CACHES = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration", "legacy": USUAL_LEGACY}
 

@@ -11,11 +11,10 @@ from workbench.calibration.histograms import Histogram
 from workbench.calibration.lint import SMALLEST
 from workbench.calibration.table import ALGORITHMS, CalibrationTable
 from workbench.errors import ConfigError
+from workbench.types import COMPUTED as COMPUTED
 
 PERCENTILE = 99.99
 """The share of values, in percent, that the percentile algorithm keeps within range if nobody names another."""
-COMPUTED = ("entropy", "minmax", "percentile", "mse")
-"""The algorithms that a collection serves; 'legacy' is TensorRT's own."""
 _LEVELS = 128
 _CANDIDATES = 128
 _MOST_CLIPPED = 0.003

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from workbench.calibration.table import FORMATS
-from workbench.calibration.thresholds import COMPUTED
 from workbench.errors import ConfigError
 from workbench.evaluation import METRICS
 from workbench.preprocessing import CHANNELS, RESIZES
 from workbench.runs import KINDS
 from workbench.subgraphs.releases import RELEASES
-from workbench.types import CALIBRATORS, PRECISIONS, Calibration, parse_size
+from workbench.types import CALIBRATORS, COMPUTED, PRECISIONS, TABLE_FORMATS, Calibration, parse_size
 
 BUILDER_FLAGS = {
     "optimization_level": "--opt-level",
@@ -288,7 +286,7 @@ def contest_options(parser: argparse.ArgumentParser, batches: str) -> None:
 
 def algorithm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algorithm", choices=COMPUTED, help="from a collection (default entropy)")
-    parser.add_argument("--to", choices=FORMATS, help="form of the file to write (default: by its name)")
+    parser.add_argument("--to", choices=TABLE_FORMATS, help="form of the file to write (default: by its name)")
     parser.add_argument("--release", default="", help="of the TensorRT that a cache is for, such as 10.3 (default 8.6)")
 
 

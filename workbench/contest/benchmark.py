@@ -11,8 +11,8 @@ from workbench.contest.entrants import check_entrants, opened
 from workbench.contest.feeding import Ahead, OverBatches, check_batches, profile_of_sizes, read_ahead, sizes_of
 from workbench.contest.rules import Contest
 from workbench.contest.source import Source
-from workbench.runs import Run, new_id, run_of_measurement
-from workbench.study import Study
+from workbench.runs import Run, new_id
+from workbench.study import Study, study_runs
 from workbench.timing import Measurement, measure_together
 from workbench.types import count_of
 
@@ -52,15 +52,7 @@ class Benchmark:
     @property
     def runs(self) -> list[tuple[Run, dict[str, Any]]]:
         """For the history: a row for every measurement; those of a round share a study."""
-        model = self.source.model
-        return [
-            (
-                run_of_measurement(item, model=model, engine=study.subject(item.name).engine, study=study.id),
-                item.to_json(),
-            )
-            for study in (part.study for part in self.rounds)
-            for item in study.measurements
-        ]
+        return [row for part in self.rounds for row in study_runs(part.study)]
 
     def to_json(self) -> dict[str, Any]:
         model = self.source.model

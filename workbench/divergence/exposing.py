@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from workbench.engine import Engine, read_layers
 from workbench.errors import Cancelled
 from workbench.fusion import Fusion, diff, link, nodes_of
 from workbench.fusion.nodes import NodeGraph
+from workbench.layers import precision_name
 from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.tensor_shapes import TensorShape
@@ -123,13 +124,18 @@ class FusionChange:
         )
 
 
-def expose(network: Network, names: Sequence[str]) -> Model:
-    """The model with these tensors among its outputs. Nothing is written: weights stay in the model's own files."""
+def expose(network: Network, names: Sequence[str], halved: Collection[str] = ()) -> Model:
+    """The model with these tensors among its outputs. Nothing is written: weights stay in the model's own files.
+
+    halved: those that lie in float16 in an engine to be looked into, and are to be given out so. TensorRT makes its
+    outputs what the ONNX file says, and would write them in float32 by another kernel else.
+    """
     proto = ModelProto()
     proto.CopyFrom(network.model.proto)
     shown = {value.name for value in proto.graph.output}
     tensors = (network.types.get(name, TensorShape(name, "", None)) for name in names if name not in shown)
-    proto.graph.output.extend(map(value_info, tensors))
+    given = (replace(tensor, dtype="float16") if tensor.name in halved else tensor for tensor in tensors)
+    proto.graph.output.extend(map(value_info, given))
     path = network.model.path
     return Model(proto, path.with_name(f"{path.stem}.exposed.onnx"))
 
@@ -138,22 +144,30 @@ def build_exposed(
     engine: Engine, network: Network, names: Sequence[str], shop: Workshop
 ) -> tuple[Engine, FusionChange]:
     """The engine once more, of the same configuration, with these tensors as outputs. Raises as `build` does."""
-    model = expose(network, names)
+    model = expose(network, names, _in_halves(engine, network))
     built = build(
         model, engine.config, engine.backend, store=shop.store, listener=shop.listener, cancel=shop.cancel
     ).engine
     return built, fusion_change(engine, built, network, len(network.inner(names)))
 
 
+def _in_halves(engine: Engine, network: Network) -> set[str]:
+    """The tensors that a TensorRT engine keeps in float16 by its own choice."""
+    if engine.backend != "tensorrt" or engine.precision not in ("fp16", "int8"):
+        return set()
+    found = places_in_layers(fusion_of(engine, network))
+    return {name for name, place in found.items() if precision_name(place.dtype) == "fp16"}
+
+
 def build_harmless(
     engine: Engine, network: Network, names: Sequence[str], shop: Workshop
 ) -> tuple[Engine, FusionChange, list[str]]:
-    """As build_exposed, without the tensors whose nodes are done in another way for it, if inner ones are left then and
-    a few builds suffice to find them; third, the tensors that remain."""
-    left = list(names)
+    """As build_exposed, without the inner tensors whose nodes are done in another way for it, if some are left then and
+    a few builds suffice to find them; third, the tensors that remain, the model's outputs always among them."""
+    left, inner = list(names), set(network.inner(names))
     for further in range(_BUILDS - 1, -1, -1):
         built, change = build_exposed(engine, network, left, shop)
-        calm = [name for name in left if not network.makers([name]) & change.touched]
+        calm = [name for name in left if name not in inner or not network.makers([name]) & change.touched]
         if len(calm) == len(left) or not network.inner(calm) or not further:
             break
         left = calm

@@ -15,13 +15,12 @@ import onnx
 from workbench import backends
 from workbench.backends import GpuSession, check_feeds
 from workbench.backends.device_arrays import DeviceArray
-from workbench.backends.onnxruntime import THREADS_REST
 from workbench.building import Built
 from workbench.engine import open_engine
 from workbench.errors import BackendError, FeedError
 from workbench.machine import usable_cores
 from workbench.model import Model
-from workbench.reference import Reference
+from workbench.reference import THREADS_REST, Reference
 from workbench.subgraphs import Part, Partition, cut
 from workbench.types import BuildConfig, Feeds, OptimizationProfile, Support, count_of
 

@@ -77,7 +77,7 @@ class Database:
                 reason = str(damage)
                 self._set_aside(identity, reason)
             except sqlite3.Error as error:
-                if self.path.exists() or isinstance(error, sqlite3.ProgrammingError):
+                if self.path.exists():
                     raise StoreError(f"{self.path}: {self._in_words(error)}") from error
             except OSError as error:
                 raise StoreError(f"{self.path}: the history cannot be written ({error.strerror}).") from error
@@ -91,7 +91,8 @@ class Database:
                 result = work(connection)
                 connection.execute("COMMIT")
             except sqlite3.DatabaseError as error:
-                raise _told(error) from error
+                _raise_if_damaged(error)
+                raise
             finally:
                 connection.close()  # what was not committed never was
         return result
@@ -120,7 +121,8 @@ class Database:
             self._check(version, tables)
         except BaseException as error:
             connection.close()
-            raise (_told(error) if isinstance(error, sqlite3.DatabaseError) else error) from error.__cause__
+            _raise_if_damaged(error)
+            raise
         return connection
 
     def _check(self, version: int, tables: int) -> None:
@@ -187,9 +189,10 @@ class Database:
         return f"the history cannot be used ({text}); set WORKBENCH_HOME to a folder you own."
 
 
-def _told(error: sqlite3.DatabaseError) -> Exception:
-    """_Damaged for SQLite's own class of what is malformed or no database; a file that lacks tables, or holds no text
+def _raise_if_damaged(error: BaseException) -> None:
+    """SQLite has a class of its own for what is malformed or no database; a file that lacks tables, or holds no text
     where there should be some, is told as an operational error."""
     words = ("no such table", "Could not decode")
-    is_damage = type(error) is sqlite3.DatabaseError or any(text in str(error) for text in words)
-    return _Damaged(str(error)) if is_damage else error
+    operational = isinstance(error, sqlite3.OperationalError) and any(text in str(error) for text in words)
+    if type(error) is sqlite3.DatabaseError or operational:
+        raise _Damaged(str(error)) from error

@@ -38,15 +38,16 @@ def gate(path: Path, *, alone: bool, patience_s: float) -> Iterator[None]:
 
 
 def _open(path: Path, alone: bool) -> int | None:
+    """Made if it is not there. One of another user, which can only be read, can be locked as well."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError:
-        if alone:
-            raise
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            if alone:
+                raise
+    return None
 
 
 def _wait(descriptor: int, path: Path, alone: bool, patience_s: float) -> None:

@@ -81,9 +81,9 @@ def fetch(connection: sqlite3.Connection, tail: str, values: Sequence[Any]) -> t
     with _no_collector():
         rows = connection.execute(f"SELECT {', '.join(RESULTS)}, setup FROM runs {tail}", values).fetchall()
         setups = _setups(connection, {row[-1] for row in rows} if len(rows) <= _FEW else None)
-        make = Run._make
+        new = tuple.__new__  # what Run._make does, without counting the fields again
         try:
-            return tuple([make(row[:-1] + setups[row[-1]]) for row in rows])
+            return tuple([new(Run, row[:-1] + setups[row[-1]]) for row in rows])
         except KeyError as error:
             raise sqlite3.DatabaseError(f"the setup {error} of a run is missing") from error
 

@@ -9,6 +9,7 @@ from workbench.widgets.machine import MachineView
 from workbench.widgets.pictures import Pictures
 from workbench.widgets.shapes import DimensionTable, ShapeExplorer
 from workbench.widgets.subgraphs import SubgraphView
+from workbench.widgets.timing import TimingBoard
 
 __all__ = [
     "CalibrationStudio",
@@ -22,4 +23,5 @@ __all__ = [
     "Pictures",
     "ShapeExplorer",
     "SubgraphView",
+    "TimingBoard",
 ]
