@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verb(place: str) -> Run:
-    """'history:runs' -> the function `runs` of workbench.commands.history. Imported here, as most commands need much
-    that the others do not: `workbench runs` would start half as quickly with the calibration's and the reports'."""
+    """'history:runs' -> the function `runs` of workbench.commands.history, imported only now: a command need not wait
+    for what the others need."""
     module, _, name = place.partition(":")
     run: Run = getattr(import_module(f"workbench.commands.{module}"), name)
     return run

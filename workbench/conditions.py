@@ -268,7 +268,7 @@ def _read_gpu() -> dict[str, Any]:
 
 
 def _own_programs() -> set[int]:
-    """This process and those that it started: a build process that waits for more work, a baseline in another Python."""
+    """This process and those that it started: a build process that waits for work, a baseline in another Python."""
     import psutil
 
     own = psutil.Process()

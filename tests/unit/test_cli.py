@@ -714,3 +714,9 @@ def test_a_mistake_in_a_network_by_hand_is_one_sentence_and_status_2(
     status, out, err = run("network", *arguments)
     assert (status, words in err) == (2, True), err
     assert_one_sentence(out, err)
+
+
+def test_a_baseline_of_other_inputs_cannot_be_compared_and_ci_does_not_pass_silently(run: Run) -> None:
+    run.json("bench", NET, *ORT, *QUICK, "--name", "one", "--shapes", "image:1x1x28x28")
+    status, out, _ = run("bench", NET, *ORT, *QUICK, "--against", "one", "--shapes", "image:4x1x28x28")
+    assert status == 1 and "FAILED: not comparable" in out

@@ -222,8 +222,8 @@ def test_medians_are_rows_with_units_and_contestants_keep_their_order() -> None:
     plot = medians([measured("slow", 3.0, 3.0, 3.0), measured("fast", 1.0, 1.0, 1.0)])
     assert plot.rows[0][2] == "median ms"
     assert [row[:1] + row[2:] for row in plot.rows[1:]] == [
-        ("slow", "3", "3", "3", "2", ""),
-        ("fast", "1", "1", "1", "1", ""),
+        ("slow", "3", "2.985", "3.015", "2", ""),
+        ("fast", "1", "0.995", "1.005", "1", ""),
     ]
 
 

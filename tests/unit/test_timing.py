@@ -182,7 +182,7 @@ def test_the_first_run_of_a_turn_does_not_count() -> None:
     """Each turn begins with caches that the other one left: the first run is slow, and no slow run is counted."""
 
     class Cold(ClockedSession):
-        last: "ClassVar[list[Cold]]" = []
+        last: ClassVar[list[object]] = []
 
         def times_ms(self, iterations: int) -> list[float]:
             first = 1.0 if self.last[-1:] == [self] else 99.0

@@ -25,7 +25,7 @@ _OBSTACLES = {
     "threads": "they may use different numbers of processors",
 }
 _SHOWN = {"machine_id": "machine"}
-_BULK = ("times_ms", "host_times_ms", "layer_times_ms", "digests", "changed")
+_BULK = ("times_ms", "host_times_ms", "layer_times_ms", "windows", "digests", "changed")
 _LONG = 8
 _EACH_THEIR_OWN = ("id", "at")
 Rows = tuple[tuple[str, str, str], ...]

@@ -112,7 +112,7 @@ def correlation_time(times_ms: Sequence[float] | np.ndarray) -> float:
     return max(1.0, summed, (1 + unbiased) / (1 - unbiased))
 
 
-def independent_runs(times_ms: Sequence[float]) -> float:
+def independent_runs(times_ms: Sequence[float] | np.ndarray) -> float:
     """As many independent runs would tell the same."""
     return len(times_ms) / correlation_time(times_ms)
 

@@ -1,47 +1,29 @@
-"""A study: engines and baselines measured in turns on the same arrays, their outputs side by side, one verdict.
-
-study({"PyTorch": torch_baseline(net), "FP16": built.engine}, {"input": picture})
-"""
+"""Study: what came out when engines and baselines were measured in turns; plain data, with tables, kept in a file."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import secrets
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from workbench.accuracy import Interval, finite
-from workbench.backends import Session
-from workbench.baselines import Baseline
-from workbench.building import Built
-from workbench.comparing import Comparison, compare, comparison_from_json
+from workbench.accuracy import Interval
+from workbench.comparison import Comparison, comparison_from_json
 from workbench.comparison import Contestant as Compared
-from workbench.engine import Engine, open_engine
-from workbench.errors import BackendError, ConfigError, StoreError, ViewError, WorkbenchError
-from workbench.evaluation import Runs
+from workbench.engine import Engine
+from workbench.errors import ConfigError, ViewError
 from workbench.machine import this_machine
-from workbench.runs import History, Run, run_of_evaluation, run_of_measurement
 from workbench.tables import Table
-from workbench.tally import Fed
 from workbench.terminal import table
-from workbench.timing import Measurement, Timing, format_rate, measure_together, measurement_from_json
+from workbench.timing import Measurement, format_rate, measurement_from_json
 from workbench.timing.statistics import rank_text, ranks, ratio_interval
 from workbench.timing.throughput import Throughput, throughput_from_json
-from workbench.types import Feeds, Listener, LogLine, Progress, ignore
 
-OPENING = "Opening engines"
-Contestant = Engine | Built | Session | Baseline
 HEADS = ("", "median ms", "95 % interval", "p90 ms", "p99 ms", "per second", "against {}", "rank")
 TIED = "no measurable difference"
-_REST = "study"
-"""Where the data of a measurement's row hold what else the study knows."""
 
 
 @dataclass(frozen=True)
@@ -227,139 +209,6 @@ def _label(study: Study) -> str:
     return ", ".join([f"recorded on {where}", *(f"TensorRT {name}" for name in sorted(releases)), study.at[:10]])
 
 
-def study(
-    contestants: Mapping[str, Contestant],
-    feeds: Feeds,
-    timing: Timing | None = None,
-    *,
-    model: tuple[str, str] | None = None,
-    samples: Feeds | Iterable[Fed | Feeds] | None = None,
-    reference: str | None = None,
-    threads: int | None = None,
-    keep: bool = True,
-    listener: Listener = ignore,
-    cancel: threading.Event | None = None,
-) -> Study:
-    """Measure all of them in turns on `feeds`, then compare their outputs.
-
-    contestants: engines, open sessions and baselines, by the name they get in tables. model: its name and content hash;
-    default is the first engine's. samples: what outputs are compared on, if not on `feeds`, as `compare` takes them; an
-    iterator is read meanwhile. reference: a name; the first by default. threads: processors that a run of ONNX Runtime
-    may use. keep: `record` it. A contestant that cannot be opened or fails is left out, and `failures` says why;
-    BackendError where none is left. Raises Cancelled.
-    """
-    if not contestants:
-        raise ConfigError("a study needs something to measure: name engines or baselines.")
-    subjects = {name: _subject(name, item) for name, item in contestants.items()}
-    failures: dict[str, str] = {}
-    with ExitStack() as stack:
-        sessions = _opened(contestants, feeds, stack, threads, failures, listener)
-        if not sessions:
-            raise BackendError("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
-        first = reference if reference in sessions else next(iter(sessions))
-        measured = measure_together(sessions, feeds, timing, listener=listener, cancel=cancel)
-        runs: dict[str, Runs] = dict(sessions)
-        compared = None
-        if len(runs) > 1:
-            compared = compare(
-                runs, feeds if samples is None else samples, reference=first, listener=listener, cancel=cancel
-            )
-    found = Study(
-        id=secrets.token_hex(6),
-        at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        model=model[0] if model else _model_of(subjects)[0],
-        model_sha256=model[1] if model else _model_of(subjects)[1],
-        subjects=tuple(subjects[name] for name in sessions),
-        measurements=measured,
-        reference=first,
-        comparison=compared,
-        failures=failures,
-    )
-    if keep:
-        record(found, listener)
-    return found
-
-
-def record(study: Study, listener: Listener = ignore, folder: str | Path | None = None) -> None:
-    """Write it into the history of this store (the usual one by default), once; where that cannot be, the listener gets
-    a warning."""
-    try:
-        History(folder).add_many(study_runs(study))
-    except StoreError as error:
-        listener(LogLine("warning", f"The study is not in the history: {error}"))
-
-
-def study_runs(study: Study) -> list[tuple[Run, dict[str, Any]]]:
-    """The rows of the history: one for each measurement, with what `rest_of_row` reads, and one for each comparison
-    with the reference, which holds the comparison of all."""
-    rows = []
-    for measured in study.measurements:
-        run = run_of_measurement(measured, engine=study.subject(measured.name).engine, study=study.id)
-        rows.append((_named(run, study, measured.name), {**measured.to_json(), **_rest(study, measured.name)}))
-    compared = study.comparison
-    for item in compared.others if compared else ():
-        if item.evaluation is not None and compared is not None:
-            engine = study.subject(item.name).engine
-            run = run_of_evaluation(item.evaluation, engine=engine, subject=item.name, study=study.id)
-            loss = finite(item.evaluation.drop("relative").value)
-            run = run._replace(kind="comparison", metric="relative", loss=loss, note=f"against {study.reference}")
-            rows.append((_named(run, study, item.name), compared.to_json()))
-    return rows
-
-
-def _rest(study: Study, name: str) -> dict[str, Any]:
-    """Every row tells who is missing, as any of them may be deleted."""
-    rates = [item.to_json() for item in study.throughputs.get(name, ())]
-    told = {"failures": dict(study.failures), "throughputs": rates}
-    return {_REST: {key: value for key, value in told.items() if value}} if any(told.values()) else {}
-
-
-def measurement_of_row(data: Mapping[str, Any]) -> Measurement:
-    """From the data of a measurement's row, whether `study_runs` made it or not."""
-    return measurement_from_json({name: value for name, value in data.items() if name != _REST})
-
-
-def rest_of_row(data: Mapping[str, Any]) -> tuple[dict[str, str], tuple[Throughput, ...]]:
-    """Why others are missing in its study, by name, and its own throughputs; nothing for a row without a study."""
-    rest = data.get(_REST, {})
-    return dict(rest.get("failures", {})), tuple(map(throughput_from_json, rest.get("throughputs", ())))
-
-
-def _named(run: Run, study: Study, name: str) -> Run:
-    """With what the study knows of a contestant that is no engine."""
-    subject = study.subject(name)
-    return run._replace(
-        subject=name, model=study.model, model_sha256=study.model_sha256, backend=subject.backend,
-        precision=subject.precision,
-    )  # fmt: skip
-
-
-def _opened(
-    contestants: Mapping[str, Contestant],
-    feeds: Feeds,
-    stack: ExitStack,
-    threads: int | None,
-    failures: dict[str, str],
-    listener: Listener,
-) -> dict[str, Session]:
-    """Every session that opens and runs once; those that do not are told in `failures`."""
-    sessions: dict[str, Session] = {}
-    for done, (name, item) in enumerate(contestants.items()):
-        listener(Progress(OPENING, done, len(contestants)))
-        try:
-            if isinstance(item, Built):
-                item = item.engine
-            session = item
-            if isinstance(item, Engine):
-                session = stack.enter_context(open_engine(item, threads=threads, in_turns=True))
-            session.run(feeds)
-            sessions[name] = session
-        except WorkbenchError as error:
-            failures[name] = str(error)
-    listener(Progress(OPENING, len(contestants), len(contestants)))
-    return sessions
-
-
 def _error(item: Compared) -> float | None:
     """Of all outputs the largest, in percent; None where nothing could be compared."""
     outputs = item.evaluation.outputs if item.evaluation else ()
@@ -368,19 +217,6 @@ def _error(item: Compared) -> float | None:
 
 def _padded(values: Sequence[float], count: int) -> tuple[float | None, ...]:
     return (*values, *(None,) * (count - len(values)))
-
-
-def _subject(name: str, item: Contestant) -> Subject:
-    engine = item.engine if isinstance(item, Built) else item
-    if isinstance(engine, Engine):
-        return Subject(name, engine.backend, engine.precision, engine, engine.build_s, engine.plan_bytes)
-    backend = next(iter(getattr(item, "releases", {})), "baseline")
-    return Subject(name, backend, getattr(item, "precision", ""))
-
-
-def _model_of(subjects: Mapping[str, Subject]) -> tuple[str, str]:
-    engines = (item.engine for item in subjects.values() if item.engine)
-    return next(((engine.model_name, str(engine.recipe["model"])) for engine in engines), ("", ""))
 
 
 def _numbers(item: Measurement) -> tuple[str, ...]:
