@@ -1,4 +1,4 @@
-"""INT8 without a calibration: one range for every tensor, as tools take that were told none. It shows what that costs."""
+"""INT8 without a calibration: one range for every tensor, as when nobody looked. It shows what that costs."""
 
 from __future__ import annotations
 
