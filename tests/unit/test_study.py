@@ -210,3 +210,26 @@ def test_a_history_that_cannot_be_written_does_not_lose_the_study(home: Path) ->
     found = study({"a": Contestant(noisy(1.0))}, X, QUICK, listener=heard.append)
     assert len(found.measurements) == 1
     assert any(isinstance(event, LogLine) and "not in the history" in event.text for event in heard)
+
+
+class OnGpu(Contestant):
+    """Quick by its own clock, slower with the copies."""
+
+    host_clock = "with copies"
+
+    def host_times_ms(self, iterations: int) -> list[float]:
+        return [20.0 * item for item in self.times_ms(iterations)]
+
+
+def test_a_gpu_is_compared_with_a_processor_from_host_to_host() -> None:
+    """Its own clock leaves the copies out, which the other one's work needs none of."""
+    found = study({"processor": Contestant(noisy(10.0)), "gpu": OnGpu(noisy(1.0))}, X, QUICK)
+    assert found["gpu"].median_ms < 2 and found.ranks == {"processor": (1, 1), "gpu": (2, 2)}
+    assert "times as slow" in found.verdict("gpu")
+    assert any("from host to host" in text for text in found.notes)
+    assert found.rows()[0][-1] == "host to host ms" and found.rows()[1][-1] == ""
+
+
+def test_gpus_are_compared_by_their_own_clock() -> None:
+    found = study({"one": OnGpu(noisy(2.0)), "other": OnGpu(noisy(1.0))}, X, QUICK)
+    assert found.latencies["other"] == found["other"].median and not any("host to host" in text for text in found.notes)

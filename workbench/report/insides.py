@@ -17,7 +17,7 @@ from workbench.picture.figures import fusion_picture
 from workbench.report.choosing import Group
 from workbench.report.engines import Stock
 from workbench.report.facts import CalibrationFacts, EngineFacts, FusionFacts
-from workbench.report.verdict import comparable
+from workbench.study import comparable
 from workbench.timing import Measurement
 
 _MOST_BOXES = 4000

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from workbench.accuracy import Interval
 from workbench.comparison import Comparison
 from workbench.plots import RELATIVE, ParetoPoint
-from workbench.study import Study
-from workbench.timing import Measurement
+from workbench.study import Study, comparable
 from workbench.timing.statistics import ranks, ratio_interval
 from workbench.types import count_of
 
 _MOST = 3
+_ENOUGH = 10
+"""Shares of fewer samples say nothing; how far outputs lie apart does."""
 _LOSSES = {
     "top1": "points of top-1 accuracy",
     "top5": "points of top-5 accuracy",
@@ -39,17 +40,6 @@ def verdict(study: Study, *, in_turns: bool = True) -> tuple[str, str]:
 
 
 _AT_OTHER_TIMES = " (They were measured one after the other, so what changed on the machine meanwhile is in it.)"
-
-
-def comparable(measurements: Sequence[Measurement]) -> tuple[dict[str, Interval], str]:
-    """Medians in ms by one kind of clock, and which: the GPU's own only where all have it."""
-    hosts = [item.host_median for item in measurements]
-    if all(hosts):
-        return {item.name: item.median for item in measurements}, "on the GPU, copies not counted"
-    if any(hosts):
-        found = {item.name: host or item.median for item, host in zip(measurements, hosts, strict=True)}
-        return found, "from host to host"
-    return {item.name: item.median for item in measurements}, ""
 
 
 def _speed(study: Study, first: Sequence[str], latencies: Mapping[str, Interval], clock: str) -> str:
@@ -92,7 +82,7 @@ def _cost(study: Study, name: str) -> str:
             f"{name} was not compared: {item.failure if item else 'it took no part in the comparison'}".rstrip(".")
             + "."
         )
-    metric = item.evaluation.metrics[0]
+    metric = item.evaluation.metrics[0] if compared.count >= _ENOUGH else "relative"
     drop, where = item.evaluation.drop(metric), f"on {count_of(compared.count, 'sample')}"
     if metric == "relative" or metric not in _LOSSES:
         if not math.isfinite(drop.value):

@@ -5,7 +5,7 @@ save_study(found, "study.json.gz")    load_study(...) tells where it was recorde
 """
 
 from workbench.study.history import measurement_of_row, record, rest_of_row, study_runs
-from workbench.study.result import HEADS, TIED, Study, Subject, load_study, save_study, study_from_json
+from workbench.study.result import HEADS, TIED, Study, Subject, comparable, load_study, save_study, study_from_json
 from workbench.study.running import OPENING, Contestant, study
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Contestant",
     "Study",
     "Subject",
+    "comparable",
     "load_study",
     "measurement_of_row",
     "record",

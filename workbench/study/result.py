@@ -71,13 +71,19 @@ class Study:
         return next(item for item in self.subjects if item.name == name)
 
     @property
+    def latencies(self) -> dict[str, Interval]:
+        """The medians that are compared, by name: the GPU's own only where all have one, else host to host."""
+        return comparable(self.measurements)[0]
+
+    @property
     def ranks(self) -> dict[str, tuple[int, int]]:
         """The best and the worst place of each, 1 for the fastest; noise leaves open what lies between."""
-        return ranks({item.name: item.median for item in self.measurements})
+        return ranks(self.latencies)
 
     def speedup(self, name: str) -> Interval:
         """How many times as fast as the reference, by medians. Touches 1 where there is no measurable difference."""
-        return ratio_interval(self[self.reference].median, self[name].median)
+        found = self.latencies
+        return ratio_interval(found[self.reference], found[self[name].name])
 
     def verdict(self, name: str) -> str:
         """'2.1 times as fast (2.0 to 2.2)', '1.3 times as slow (...)', TIED, or '' of the reference."""
@@ -98,6 +104,10 @@ class Study:
             (item.name, *_numbers(item), self.verdict(item.name), rank_text(place[item.name]))
             for item in self.measurements
         ]
+        if any(item.host_median for item in self.measurements):
+            heads.append("host to host ms")
+            hosts = (f"{item.host_median.value:.3f}" if item.host_median else "" for item in self.measurements)
+            rows = [(*row, host) for row, host in zip(rows, hosts, strict=True)]
         return [tuple(heads), *rows]
 
     @property
@@ -108,9 +118,11 @@ class Study:
         for item in self.measurements:
             for text in item.warnings:
                 warned.setdefault(text, []).append(item.name)
-        shared = len(self.measurements)
+        shared, own = len(self.measurements), [item.host_median is not None for item in self.measurements]
+        mixed = any(own) and not all(own)
         return (
             *missing,
+            *["Compared from host to host, as the GPU's own clock is not that of all."] * mixed,
             *(text if len(names) == shared else f"{', '.join(names)}: {text}" for text, names in warned.items()),
         )
 
@@ -161,6 +173,17 @@ class Study:
             "failures": dict(self.failures),
             "throughputs": {name: [item.to_json() for item in found] for name, found in self.throughputs.items()},
         }
+
+
+def comparable(measurements: Sequence[Measurement]) -> tuple[dict[str, Interval], str]:
+    """Medians in ms by one kind of clock, and which: the GPU's own only where all have it."""
+    hosts = [item.host_median for item in measurements]
+    if all(hosts):
+        return {item.name: item.median for item in measurements}, "on the GPU, copies not counted"
+    if any(hosts):
+        found = {item.name: host or item.median for item, host in zip(measurements, hosts, strict=True)}
+        return found, "from host to host"
+    return {item.name: item.median for item in measurements}, ""
 
 
 def study_from_json(data: Mapping[str, Any]) -> Study:
