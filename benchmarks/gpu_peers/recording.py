@@ -48,7 +48,7 @@ KEPT = {
     "eager": ("gpu", "host"),
     "compile": ("gpu", "host"),
 }
-"""The clocks that runs.json tells of, by peer; benchmark.json has all."""
+"""The clocks that runs.json tells of, by peer; benchmark.json.gz has all."""
 
 
 def write_recording(folder: Path, result: Result) -> Path:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from workbench.fusion import Fusion, Node, link
-from workbench.fusion.files import read_nodes
+from workbench.fusion.files import read_nodes, read_text
 from workbench.fusion.story import read_build_log
 from workbench.inspector import parse_inspection
 from workbench.layers import LayerInfo, LayerTensor
@@ -20,7 +20,7 @@ ENGINES = ("fp32", "fp16", "int8", "fp16_b128", "fp16_dynamic")
 
 
 def inspector_text(engine: str) -> str:
-    return (RECORDED / f"resnet18_{engine}.inspector.json").read_text()
+    return read_text(RECORDED / f"resnet18_{engine}.inspector.json.gz")
 
 
 @cache

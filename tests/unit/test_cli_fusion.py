@@ -21,9 +21,9 @@ from workbench.store import EngineStore
 from workbench.types import BuildConfig
 
 _ = run  # the fixture
-FP16, INT8 = (RECORDED / f"resnet18_{name}.inspector.json" for name in ("fp16", "int8"))
+FP16, INT8 = (RECORDED / f"resnet18_{name}.inspector.json.gz" for name in ("fp16", "int8"))
 FP32_LOG = RECORDED / "resnet18_fp32.build.log.gz"
-SQUEEZENET_LOG = RTX_RECORDED / "light_squeezenet.build.log"
+SQUEEZENET_LOG = RTX_RECORDED / "light_squeezenet.build.log.gz"
 (SQUEEZENET,) = (path for path in LIGHT if path.stem == "light_squeezenet")
 
 
@@ -217,7 +217,7 @@ def test_layers_that_do_no_work_are_counted_and_not_listed(run: Run) -> None:
 def test_the_story_is_told_with_a_log_and_asked_for_without(run: Run, tmp_path: Path) -> None:
     log = tmp_path / "build.log"
     log.write_bytes(gzip.decompress(FP32_LOG.read_bytes()))
-    fp32 = RECORDED / "resnet18_fp32.inspector.json"
+    fp32 = RECORDED / "resnet18_fp32.inspector.json.gz"
     _, out, _ = run("fusion", fp32, "--log", log, "--story")
     lines = out.splitlines()
     assert "Myelin optimization: 72 layers (-1)" in lines

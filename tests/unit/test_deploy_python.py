@@ -1,6 +1,7 @@
 """The Python runner, run in a process of its own: with ONNX Runtime, and with stand-ins of TensorRT and the driver."""
 
 import ast
+import gzip
 import hashlib
 import json
 import os
@@ -39,7 +40,10 @@ from workbench.model import load_model
 from workbench.store import EngineStore
 from workbench.types import BuilderOptions
 
-API = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "data" / "api").glob("*.json")}
+API = {
+    path.name.removesuffix(".json.gz"): json.loads(gzip.decompress(path.read_bytes()))
+    for path in (Path(__file__).parents[1] / "data" / "api").glob("*.json.gz")
+}
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 

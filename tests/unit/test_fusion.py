@@ -11,12 +11,13 @@ from helpers_fusion import ENGINES, RTX_RECORDED, layer, layers, lines, node, re
 from models import LIGHT, parse
 
 from workbench.fusion import Fusion, Group, Node, link, nodes_of
+from workbench.fusion.files import read_text
 from workbench.fusion.story import read_build_log
 from workbench.layers import parse_layer_records
 from workbench.model import Model, load_model
 
 (SQUEEZENET,) = (path for path in LIGHT if path.stem == "light_squeezenet")
-SQUEEZENET_LOG = (RTX_RECORDED / "light_squeezenet.build.log").read_text()
+SQUEEZENET_LOG = read_text(RTX_RECORDED / "light_squeezenet.build.log.gz")
 CONV, RELU = node("conv", "Conv", ["x", "w", "b"], ["c"], ["w", "b"]), node("relu", "Relu", ["c"], ["y"])
 
 

@@ -6,10 +6,11 @@ from itertools import pairwise
 import pytest
 from helpers_fusion import RTX_RECORDED, lines, resnet_log
 
+from workbench.fusion.files import read_text
 from workbench.fusion.story import Pass, Step, read_build_log, story
 from workbench.types import LogLine
 
-SQUEEZENET = (RTX_RECORDED / "light_squeezenet.build.log").read_text()
+SQUEEZENET = read_text(RTX_RECORDED / "light_squeezenet.build.log.gz")
 
 
 def steps(*texts: str) -> tuple[Step, ...]:

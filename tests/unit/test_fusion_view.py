@@ -26,7 +26,9 @@ FILES = Files(RECORDED / "resnet18.nodes.json", log=RECORDED / "resnet18_fp32.bu
 
 @pytest.fixture
 def recorded() -> FusionState:
-    return FusionState(RECORDED / "resnet18_fp32.inspector.json", FILES, RECORDED / "resnet18_int8.inspector.json")
+    return FusionState(
+        RECORDED / "resnet18_fp32.inspector.json.gz", FILES, RECORDED / "resnet18_int8.inspector.json.gz"
+    )
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_an_engine_of_an_edited_model_is_linked_as_well(home: Path) -> None:
 
 
 def test_times_of_layers_are_coloured_and_the_code_takes_them_first() -> None:
-    layers = RECORDED / "resnet18_fp32.inspector.json"
+    layers = RECORDED / "resnet18_fp32.inspector.json.gz"
     names = [group.layer.name for group in FusionState(layers, FILES).opened.fusion.groups]
     view = FusionView(layers, model=FILES.model, times_ms=dict.fromkeys(names, 0.25))
     assert view.state.opened.fusion.time_ms == pytest.approx(0.25 * len(names))
@@ -82,14 +84,14 @@ def test_another_engine_is_compared_group_by_group(recorded: FusionState) -> Non
     assert recorded.difference is not None and recorded.other is not None
     card = render_fusion.difference_card(recorded.difference, recorded.opened.title, recorded.other.title)
     assert "fp32 → int8" in card and "conv + bias + relu + max pool" in card
-    assert "resnet18_int8.inspector.json" in card
+    assert "resnet18_int8.inspector.json.gz" in card
 
 
 def test_the_card_tells_the_numbers_and_what_is_missing() -> None:
-    opened = FusionState(RECORDED / "resnet18_fp16.inspector.json", Files()).opened
+    opened = FusionState(RECORDED / "resnet18_fp16.inspector.json.gz", Files()).opened
     card = render_fusion.fusion_card(opened)
     assert "58" in card and "no ONNX file of this name lies beside" in card
-    complete = render_fusion.fusion_card(FusionState(RECORDED / "resnet18_fp16.inspector.json", FILES).opened)
+    complete = render_fusion.fusion_card(FusionState(RECORDED / "resnet18_fp16.inspector.json.gz", FILES).opened)
     assert "65 of 65" in complete and "data-coverage='1.0000'" in complete
 
 

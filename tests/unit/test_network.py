@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import inspect
 import json
 import os
@@ -28,7 +29,10 @@ from workbench.profiles import parse_shapes
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, LogLine, Progress
 
-API = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "data" / "api").glob("*.json")}
+API = {
+    path.name.removesuffix(".json.gz"): json.loads(gzip.decompress(path.read_bytes()))
+    for path in (Path(__file__).parents[1] / "data" / "api").glob("*.json.gz")
+}
 BATCHES = BuildConfig(profiles=(parse_shapes(["image:1x1x28x28,8x1x28x28,64x1x28x28"]),))
 rtx = pytest.mark.rtx
 

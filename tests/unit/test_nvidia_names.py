@@ -7,6 +7,7 @@ its calls.
 """
 
 import ast
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "workbench"
 BACKENDS = PACKAGE / "backends"
-API = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "data" / "api").glob("*.json")}
+API = {
+    path.name.removesuffix(".json.gz"): json.loads(gzip.decompress(path.read_bytes()))
+    for path in (Path(__file__).parents[1] / "data" / "api").glob("*.json.gz")
+}
 ALL = frozenset(API)
 PLAIN = frozenset(name for name in API if name.startswith("tensorrt-"))
 WITH_CALIBRATORS = frozenset(name for name in API if "IInt8Calibrator" in API[name])
