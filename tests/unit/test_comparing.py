@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_sources import NEEDS_TORCH
 from models import FASHION_CNN, save
 
 from workbench.building import build
@@ -171,6 +172,7 @@ def test_tuples_and_single_arrays_are_taken_by_their_place() -> None:
     assert alone.evaluation.outputs[0].output == "y"
 
 
+@NEEDS_TORCH
 def test_pytorch_gives_tensors_that_hang_in_a_graph_and_may_write_into_its_input() -> None:
     import torch
 
