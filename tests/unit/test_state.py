@@ -420,7 +420,7 @@ def test_time_it_measures_the_engine_that_runs_here(state: BuilderState, path: P
     assert finished(state).measurement is not None and statuses == [TIMING, DONE]
     assert state.measured_on == "onnxruntime fp16" and state.error is None
     assert len(state.measurement.times_ms) == 100 and min(state.measurement.times_ms) > 0
-    assert (state.layer_times_ms, state.measurement.host_times_ms) == ({}, ()), "only a GPU has them"
+    assert state.layer_times_ms and state.measurement.host_times_ms == (), "only a GPU has two clocks"
     state.start()
     assert finished(state).measurement is None, "a new build forgets the old measurement"
 

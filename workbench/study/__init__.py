@@ -5,11 +5,22 @@ save_study(found, "study.json.gz")    load_study(...) tells where it was recorde
 """
 
 from workbench.study.history import measurement_of_row, record, rest_of_row, study_runs
-from workbench.study.result import HEADS, TIED, Study, Subject, comparable, load_study, save_study, study_from_json
+from workbench.study.result import (
+    HEADS,
+    HOSTS,
+    TIED,
+    Study,
+    Subject,
+    comparable,
+    load_study,
+    save_study,
+    study_from_json,
+)
 from workbench.study.running import OPENING, Contestant, study
 
 __all__ = [
     "HEADS",
+    "HOSTS",
     "OPENING",
     "TIED",
     "Contestant",

@@ -23,6 +23,9 @@ from workbench.timing.statistics import rank_text, ranks, ratio_interval
 from workbench.timing.throughput import Throughput, throughput_from_json
 
 HEADS = ("", "median ms", "95 % interval", "p90 ms", "p99 ms", "per second", "against {}", "rank")
+HOSTS = "host to host ms"
+"""The head of one more column, where a GPU was measured."""
+_HOSTS_AT = 3
 TIED = "no measurable difference"
 
 
@@ -97,7 +100,7 @@ class Study:
         return f"{1 / found.value:.2f} times as slow ({1 / found.high:.2f} to {1 / found.low:.2f})"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A head, then a row for every contestant."""
+        """A head, then a row for every contestant; times with the copies, too, where a GPU was measured."""
         place = self.ranks
         heads = [text.format(self.reference) for text in HEADS]
         rows = [
@@ -105,9 +108,9 @@ class Study:
             for item in self.measurements
         ]
         if any(item.host_median for item in self.measurements):
-            heads.append("host to host ms")
+            heads.insert(_HOSTS_AT, HOSTS)
             hosts = (f"{item.host_median.value:.3f}" if item.host_median else "" for item in self.measurements)
-            rows = [(*row, host) for row, host in zip(rows, hosts, strict=True)]
+            rows = [(*row[:_HOSTS_AT], host, *row[_HOSTS_AT:]) for row, host in zip(rows, hosts, strict=True)]
         return [tuple(heads), *rows]
 
     @property

@@ -10,7 +10,7 @@ from workbench.fusion.shares import GroupTimes
 from workbench.plots.distribution import distribution
 from workbench.plots.layers import layers
 from workbench.plots.plot import Plot
-from workbench.study import HEADS, Study
+from workbench.study import HEADS, HOSTS, Study
 from workbench.tables import Table, cell_text
 from workbench.timing import format_rate
 from workbench.widgets.timing_pareto import pareto_beside
@@ -90,19 +90,11 @@ def pictures(section: str, shown: Shown) -> tuple[Picture, ...]:
 def latency_sheet(shown: Shown) -> Sheet:
     """Medians with their intervals, percentiles, rate, verdict and rank; recorded runs below, without a rank."""
     heads, *rows = shown.study.rows() if shown.study else [tuple(text.format("the reference") for text in HEADS)]
-    hosts = _host_medians(shown.study)
     recorded = [_recorded_row(row) for row in shown.rows]
-    if hosts:
-        heads = (*heads[:3], "host to host ms", *heads[3:])
-        rows = [(*row[:3], host, *row[3:]) for row, host in zip(rows, hosts, strict=True)]
-        recorded = [(*row[:3], UNTOLD, *row[3:]) for row in recorded]
+    if HOSTS in heads:
+        at = heads.index(HOSTS)
+        recorded = [(*row[:at], UNTOLD, *row[at:]) for row in recorded]
     return Sheet(heads, tuple(rows), tuple(recorded), shown.label)
-
-
-def _host_medians(study: Study | None) -> list[str]:
-    """With copies, where a GPU was measured; empty where none was."""
-    found = [item.host_median for item in study.measurements] if study else []
-    return [f"{item.value:.3f}" if item else "" for item in found] if any(found) else []
 
 
 def _recorded_row(row: RecordedRow) -> Row:
