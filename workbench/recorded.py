@@ -1,7 +1,7 @@
 """Runs that were recorded on a GPU, for people and notebooks without one; whatever shows them says so.
 
-A folder `data/recorded/<name>/` holds `runs.json` and the files that it names. Every key stands in it; null where
-nothing was recorded:
+A folder `data/recorded/<name>/` holds `runs.json`, or the same as `runs.json.gz`, and the files that it names. Every
+key stands in it; null where nothing was recorded:
 
     {
      "machine": {"cpu": "...", "cores": 16, "system": "Linux x86_64", "python": "3.10.12", "cuda_version": "13.0",
@@ -30,7 +30,9 @@ ranges: of int8, where they are from, in words. top1: per cent of right answers.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from html import escape
@@ -43,6 +45,7 @@ from workbench.terminal import table
 from workbench.types import Shape
 
 RUNS = "runs.json"
+_PACKED = f"{RUNS}.gz"
 _FILES = ("inspector", "profile", "table")
 _NUMBERS = ("median_ms", "p99_ms", "mean_ms")
 _MAYBE_NUMBERS = ("build_s", "plan_bytes", "relative", "top1")
@@ -129,22 +132,22 @@ def recorded_folders(start: Path | None = None) -> list[Path]:
     """The recordings in data/recorded of this folder, the one above it, or the repository."""
     start = (start or Path.cwd()).resolve()
     for folder in (start, start.parent, Path(__file__).parents[1]):
-        found = sorted(path.parent for path in (folder / "data" / "recorded").glob(f"*/{RUNS}"))
+        found = {path.parent for name in (RUNS, _PACKED) for path in (folder / "data" / "recorded").glob(f"*/{name}")}
         if found:
-            return found
+            return sorted(found)
     return []
 
 
 def load_recorded(folder: str | Path) -> Recorded:
     """Read a recording. Raises ViewError where there is none, or it is not as the head of this module says."""
     folder = Path(folder).expanduser()
-    path = folder / RUNS
+    path = next((folder / name for name in (RUNS, _PACKED) if (folder / name).exists()), folder / RUNS)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(gzip.decompress(path.read_bytes()) if path.name == _PACKED else path.read_bytes())
     except FileNotFoundError as error:
         what = f"no recording, as it holds no {RUNS}; `workbench recorded` lists those here"
         raise ViewError(f"{folder}: {what}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ViewError(f"{path}: cannot be read ({error}).") from error
     try:
         return _recorded(folder, data)

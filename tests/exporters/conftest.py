@@ -5,7 +5,7 @@ They lie in WORKBENCH_EXPORTERS_HOME, or in .venv-exporters of the repository. E
 
 from __future__ import annotations
 
-import gzip
+import lzma
 import os
 import subprocess
 import threading
@@ -98,7 +98,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
     """500 pictures of Fashion-MNIST that no model here was trained on: float32[500, 1, 28, 28] in [0, 1]."""
-    data = gzip.decompress((FASHION / "t10k-images-idx3-ubyte.gz").read_bytes())
+    data = lzma.decompress((FASHION / "t10k-images-idx3-ubyte.xz").read_bytes())
     return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 1, 28, 28)[8000:8500].astype(np.float32) / 255
 
 

@@ -5,6 +5,7 @@ ONNX. zlib and gzip come before Paddle, whose own zlib would crash Python's.
 """
 
 import gzip
+import lzma
 import sys
 from pathlib import Path
 
@@ -56,8 +57,8 @@ def train(net, pictures, labels, steps, rate):
 
 def main():
     folder, data = Path(sys.argv[1]), Path(sys.argv[2])
-    names = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
-    images, classes = (gzip.decompress((data / name).read_bytes()) for name in names)
+    images = lzma.decompress((data / "t10k-images-idx3-ubyte.xz").read_bytes())
+    classes = gzip.decompress((data / "t10k-labels-idx1-ubyte.gz").read_bytes())
     pictures = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
     labels = np.frombuffer(classes, np.uint8, offset=8).astype(np.int64)
     paddle.seed(0)

@@ -6,6 +6,7 @@ TensorRT's lean runtime are left out where these are not installed; pytest count
 
 import gzip
 import importlib.util
+import lzma
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,19 +86,17 @@ def session(fashion: Built) -> Iterator[NvidiaSession]:
         yield opened
 
 
-def _idx(name: str, offset: int) -> np.ndarray:
-    return np.frombuffer(gzip.decompress((DATA / "fashion_mnist_test" / name).read_bytes()), np.uint8, offset=offset)
-
-
 @pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
     """10,000 pictures of Fashion-MNIST as fashion_cnn takes them: float32 [10000, 1, 28, 28]."""
-    return _idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
+    content = lzma.decompress((DATA / "fashion_mnist_test" / "t10k-images-idx3-ubyte.xz").read_bytes())
+    return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
 
 
 @pytest.fixture(scope="session")
 def labels() -> np.ndarray:
-    return _idx("t10k-labels-idx1-ubyte.gz", 8)
+    content = gzip.decompress((DATA / "fashion_mnist_test" / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    return np.frombuffer(content, np.uint8, offset=8)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
+import lzma
 import shlex
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def finish(work: object) -> None:
 
 def test_the_first_pictures_are_shown_as_they_are_fed(state: CalibrationState) -> None:
     assert [item.label for item in state.shown] == [9, 5, 3, 2, 7, 0]
-    content = gzip.decompress((FASHION / "t10k-images-idx3-ubyte.gz").read_bytes())
+    content = lzma.decompress((FASHION / "t10k-images-idx3-ubyte.xz").read_bytes())
     first = np.frombuffer(content, np.uint8, 28 * 28, 16).reshape(28, 28)
     picture = np.asarray(Image.open(io.BytesIO(state.shown[0].png)))
     assert picture.shape == (28, 28, 3) and all((picture[..., channel] == first).all() for channel in range(3))

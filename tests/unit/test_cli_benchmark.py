@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -29,9 +30,8 @@ QUICK = ["--iterations", "20", "--seconds", "0.2"]
 
 def pixels(count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first pictures of the test set, float32[count, 1, 28, 28] in [0, 1], and their classes."""
-    images, labels = (
-        gzip.decompress((PICTURES / f"t10k-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1")
-    )
+    images = lzma.decompress((PICTURES / "t10k-images-idx3-ubyte.xz").read_bytes())
+    labels = gzip.decompress((PICTURES / "t10k-labels-idx1-ubyte.gz").read_bytes())
     pictures = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28)[:count].astype(np.float32) / 255
     return pictures, np.frombuffer(labels, np.uint8, offset=8)[:count].astype(np.int64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import lzma
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -401,7 +401,7 @@ def test_int8_is_close_to_float(name: str, quantized: Quantized, request: pytest
 
 
 def test_fashion_pictures_are_told_as_in_float(fashion_cnn: Model, quantized: Quantized) -> None:
-    content = gzip.decompress((MODELS.parent / "fashion_mnist_test" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    content = lzma.decompress((MODELS.parent / "fashion_mnist_test" / "t10k-images-idx3-ubyte.xz").read_bytes())
     pictures = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 1, 28, 28)[:1256].astype(np.float32) / 255
     model = quantized(fashion_cnn, ranges(fashion_cnn, {"image": pictures[:256]}))
     one, other = (run(item, {"image": pictures[256:]}).argmax(axis=1) for item in (model, fashion_cnn))

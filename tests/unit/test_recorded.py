@@ -1,5 +1,6 @@
 """Recorded runs: what the file must hold, how they are found, and that they always say where they are from."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,32 @@ def test_a_broken_file_is_told_in_one_sentence(tmp_path: Path, name: str) -> Non
     with pytest.raises(ViewError) as error:
         load_recorded(folder)
     assert str(error.value).startswith(f"{folder / 'runs.json'}: ") and says in str(error.value)
+
+
+def packed(root: Path) -> Path:
+    """A recording of which only runs.json.gz is there; returns that file."""
+    path = write(root, content()) / "runs.json"
+    target = path.with_name("runs.json.gz")
+    target.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    path.unlink()
+    return target
+
+
+def test_a_compressed_recording_is_found_and_read_as_any_other(tmp_path: Path) -> None:
+    folder = packed(tmp_path).parent
+    assert recorded_folders(tmp_path) == [folder]
+    found = load_recorded(folder)
+    assert found.label == LABEL and [run.peer for run in found.runs] == ["workbench", PEER["peer"]]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-20], lambda data: data[:40] + b"0000" + data[44:], lambda data: b"{}" + data]
+)
+def test_a_compressed_recording_that_is_damaged_is_told(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = packed(tmp_path)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ViewError, match=r"runs\.json\.gz: cannot be read"):
+        load_recorded(path.parent)
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_text("{"), lambda path: path.unlink()])

@@ -1,8 +1,9 @@
-"""Pictures in IDX files, as MNIST and its successors are kept in, compressed by gzip or not."""
+"""Pictures in IDX files, as MNIST and its successors are kept in, compressed by gzip or xz or not."""
 
 from __future__ import annotations
 
 import gzip
+import lzma
 import math
 import re
 import struct
@@ -19,15 +20,15 @@ from workbench.model import Model
 from workbench.preprocessing import Preprocessing
 from workbench.types import Shape, count_of
 
-_PICTURES = re.compile(r"(.*)images([-.])idx3-ubyte(\.gz)?")
-_GZIP = b"\x1f\x8b"
+_PICTURES = re.compile(r"(.*)images([-.])idx3-ubyte(\.gz|\.xz)?")
+_GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\0"
 _BYTES = 8
 """The code for uint8 in the third byte; http://yann.lecun.com/exdb/mnist tells the format."""
 
 
 def is_idx(start: bytes) -> bool:
     """Whether a file that starts so is one of these."""
-    return start[:2] == _GZIP or start[:4] == bytes((0, 0, _BYTES, 3))
+    return start.startswith((_GZIP, _XZ)) or start[:4] == bytes((0, 0, _BYTES, 3))
 
 
 def idx_in(folder: Path) -> Path | None:
@@ -58,7 +59,7 @@ def _labels(path: Path, count: int) -> list[int] | None:
     match = _PICTURES.fullmatch(path.name)
     if not match:
         return None
-    names = [f"{match[1]}labels{mark}idx1-ubyte{end}" for mark in "-." for end in ("", ".gz")]
+    names = [f"{match[1]}labels{mark}idx1-ubyte{end}" for mark in "-." for end in ("", ".gz", ".xz")]
     found = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
     if found is None:
         return None
@@ -73,15 +74,16 @@ def _read(path: Path, dimensions: int) -> Rows:
     start = 4 + 4 * dimensions
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == _GZIP
-        if packed:
-            content = gzip.decompress(path.read_bytes())
+            magic = file.read(len(_XZ))
+        if magic.startswith((_GZIP, _XZ)):
+            unpack = lzma.decompress if magic == _XZ else gzip.decompress
+            content = unpack(path.read_bytes())
             shape = _shape(path, content[:start], dimensions, len(content))
             return Held(np.frombuffer(content, np.uint8, offset=start).reshape(shape))
         with path.open("rb") as file:
             shape = _shape(path, file.read(start), dimensions, path.stat().st_size)
         return Stored(path, np.dtype(np.uint8), shape, start)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise FeedError(f"{path}: cannot be read ({error}); copy it again.") from error
 
 
