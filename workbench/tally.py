@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -119,6 +119,22 @@ class Tally:
             if best < left.shape[1]:
                 found.append((_among(left, labels, best), _among(right, labels, best)))
 
+    def _take(self, other: Tally) -> None:
+        """Add what another one collected. Lists of arrays are as good as one longer array: all sums run over both."""
+        self.ids += other.ids
+        self.digests += other.digests
+        self.changed += other.changed
+        self._labelled &= other._labelled
+        self._classes, self._lost_classes = other._classes, self._lost_classes or other._lost_classes
+        if self._lost_classes:
+            self.changed = []
+        for best, found in other._found.items():
+            self._found[best] += found
+        for name, sums in other._sums.items():
+            self._sums.setdefault(name, []).extend(sums)
+        for name, rows in other._rows.items():
+            self._rows.setdefault(name, []).extend(rows)
+
     def leave_out(self, name: str) -> None:
         """Forget an output that no longer belongs to both; with it the classes, if it told them."""
         self._sums.pop(name, None)
@@ -154,6 +170,19 @@ class Tally:
             same, rows = np.sum(self._rows[name], axis=0)
             argmax = percentage(float(same) / float(rows) * self.count, self.count)
         return OutputAgreement(name, relative, snr_db, cosine, argmax, float(sums[:, 4].max()))
+
+
+def merge_tallies(tallies: Iterable[Tally]) -> Tally:
+    """The tally of the pictures of all, as if they had been added to one, in this order.
+
+    Raises FeedError where the outputs differ.
+    """
+    merged = Tally()
+    for tally in (item for item in tallies if item.count):
+        if merged.count and merged._sums.keys() != tally._sums.keys():
+            raise FeedError(f"outputs differ: {sorted(merged._sums)} and {sorted(tally._sums)}; compare one model's.")
+        merged._take(tally)
+    return merged
 
 
 def _by_picture(name: str, values: Any, count: int) -> np.ndarray:

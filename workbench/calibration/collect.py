@@ -37,6 +37,7 @@ def collect(
     shard: tuple[int, int] = (1, 1),
     budget_bytes: int = BUDGET_BYTES,
     until_settled: bool = True,
+    threads: int | None = None,
     strict: bool = False,
     partial: Path | None = None,
     listener: Listener = ignore,
@@ -46,21 +47,22 @@ def collect(
 
     shard: (2, 4) for the second quarter of them; all four, merged, are the collection of all, which is why a shard
     never ends early. budget_bytes: what the activations of a run may take, two of which are held at once.
-    until_settled: stop when no range has grown for a while. strict: raise for a sample that cannot be read, which is
-    left out else. partial: a file that keeps what is done when this is stopped, and is taken up from there; whoever
-    has saved the collection removes it.
+    until_settled: stop when no range has grown for a while. threads: processors that a run may use, None for all; with
+    another number convolutions sum in another order, which shows in the last bit. strict: raise for a sample that
+    cannot be read, which is left out else. partial: a file that keeps what is done when this is stopped, and is taken
+    up from there; whoever has saved the collection removes it.
     Samples run one by one, unless the model has a fixed batch, so that nothing depends on their order.
     Raises FeedError where nothing can be read or fed, ShapeError and RunError where the model does not run on it, and
     Cancelled.
     """
     skipped: list[Skipped] = []
-    chosen = _chosen(samples, count, skip, shard)
+    chosen = spread_over(samples, count, skip, shard)
     begun = _taken_up(model, samples, chosen, partial, listener)
     missing = [index for name, index in chosen.items() if begun is None or name not in begun.samples]
     run = _Run(model, samples, begun, listener)
     saved = time.monotonic()
     fresh = read_samples(samples, missing, strict=strict, skipped=skipped) if missing else iter(())
-    with ahead(run.steps(fresh, budget_bytes)) as steps:
+    with ahead(run.steps(fresh, budget_bytes, threads)) as steps:
         for values, finished in steps:
             run.count(values)
             if finished is None:
@@ -82,7 +84,7 @@ def collect(
     return run.collection(skipped)
 
 
-def _chosen(samples: Samples, count: int | None, skip: int, shard: tuple[int, int]) -> dict[str, int]:
+def spread_over(samples: Samples, count: int | None, skip: int, shard: tuple[int, int]) -> dict[str, int]:
     """Indices by id. In an order that has samples from everywhere early on: they may be sorted by class, and ranges
     are watched for growing no more."""
     number, shards = shard
@@ -139,7 +141,7 @@ class _Run:
         """Samples that are in it."""
         return len(self.digests)
 
-    def steps(self, fresh: Iterable[Sample], budget_bytes: int) -> Iterator[Step]:
+    def steps(self, fresh: Iterable[Sample], budget_bytes: int, threads: int | None) -> Iterator[Step]:
         """The tensors of batch after batch, piece by piece; with the last of a batch comes the batch."""
         exposed: dict[tuple[object, ...], ExposedModel] = {}
         size = fixed_batch(self.model) or 1
@@ -152,7 +154,7 @@ class _Run:
             if key not in exposed:
                 if len(exposed) >= _KEPT:  # each holds the weights
                     exposed.clear()
-                exposed[key] = ExposedModel(self.model, self.counted, shapes, budget_bytes)
+                exposed[key] = ExposedModel(self.model, self.counted, shapes, budget_bytes, threads)
             for values in exposed[key].run(batch.feeds):
                 yield values, None
             yield {}, batch

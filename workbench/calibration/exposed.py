@@ -14,6 +14,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from workbench.calibration.collection import Repeated
 from workbench.cutting import Cutter
+from workbench.machine import usable_cores
 from workbench.model import Model
 from workbench.reference import Reference
 from workbench.tensor_shapes import TensorShape
@@ -92,14 +93,22 @@ class ExposedModel:
     """Runs a model on the processor and gives out the tensors that are to be counted.
 
     shapes: of the inputs, one batch. budget_bytes: what the tensors of a piece may take; a single node's are held
-    whole in any case.
+    whole in any case. threads: processors that a run may use, None for all.
     """
 
-    def __init__(self, model: Model, counted: Sequence[str], shapes: Mapping[str, Shape], budget_bytes: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        counted: Sequence[str],
+        shapes: Mapping[str, Shape],
+        budget_bytes: int,
+        threads: int | None = None,
+    ) -> None:
         self._cutter, self._types = Cutter(model), find_types(model, shapes)
         self._counted = frozenset(counted)
         self._pieces = tuple(self._cut(budget_bytes))
         self._sessions: dict[int, Reference] = {}
+        self._settings = {**_THREADS_REST, "intra_op_num_threads": threads or usable_cores()}
 
     @property
     def pieces(self) -> int:
@@ -111,7 +120,7 @@ class ExposedModel:
         yield {name: array for name, array in feeds.items() if name in self._counted}
         for index, piece in enumerate(self._pieces):
             if index not in self._sessions:
-                self._sessions[index] = Reference(self._model_of(piece), **_THREADS_REST)
+                self._sessions[index] = Reference(self._model_of(piece), **self._settings)
             made = self._sessions[index].run({name: held[name] for name in piece.reads})
             yield {name: array for name, array in made.items() if name in self._counted}
             later = {name for other in self._pieces[index + 1 :] for name in other.reads}
