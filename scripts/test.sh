@@ -8,7 +8,7 @@ python=$PWD/$venv/bin/python
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-export WORKBENCH_HOME=$scratch/workbench
+export WORKBENCH_HOME=$scratch/workbench WORKBENCH_LOCKS=$scratch/locks
 export JUPYTER_CONFIG_DIR=$scratch/config JUPYTER_DATA_DIR=$scratch/data JUPYTER_RUNTIME_DIR=$scratch/runtime
 export JUPYTERLAB_SETTINGS_DIR=$scratch/settings JUPYTERLAB_WORKSPACES_DIR=$scratch/workspaces
 export IPYTHONDIR=$scratch/ipython MPLCONFIGDIR=$scratch/matplotlib

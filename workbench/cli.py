@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import options
+from workbench.commands import options, tuning_options
 from workbench.errors import WorkbenchError
 
 Run = Callable[[argparse.Namespace], tuple[Any, str] | tuple[Any, str, int]]
@@ -122,6 +122,12 @@ def _engine_verbs(command: Command) -> None:
     bench.add_argument("--trust", action="store_true", help="open the folder although this store did not build it")
     options.run_options(bench, iterations=100)
     options.bench_options(bench)
+
+    tuning_options.tune_options(
+        command("tune", "tuning:tune", "the best engine found: by latency, throughput, accuracy, size and memory")
+    )
+    text = "optimization profiles for the shapes that a model is really asked for, from a log of them"
+    tuning_options.traffic_options(command("traffic", "traffic:traffic", text))
 
     text = "outputs and latency of one model on several back ends or precisions, in turns on the same arrays"
     comparison = command("compare", "comparing:compare", text)

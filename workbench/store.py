@@ -45,7 +45,7 @@ class EngineStore:
         self._engines, self._work, self._damaged, self._locks = (
             self.folder / name for name in ("engines", "work", "damaged", "locks")
         )
-        self._uploads = self.folder / "uploads"
+        self._uploads, self.parcels = self.folder / "uploads", self.folder / "parcels"
         try:
             for path in (self._engines, self._work, self._damaged, self._locks, self._uploads):
                 path.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,8 @@ class EngineStore:
 
     def size_bytes(self) -> int:
         """Everything the store takes on disk, uploads and what was set aside included."""
-        return sum(folder_bytes(path) for path in (self._engines, self._damaged, self._work, self._uploads))
+        places = (self._engines, self._damaged, self._work, self._uploads, self.parcels, self.folder / "tuning")
+        return sum(folder_bytes(path) for path in places)
 
     def remove(self, engine: Engine) -> None:
         """Forget a stored engine."""
@@ -193,7 +194,7 @@ class EngineStore:
             raise StoreError(f"{engine.key[:8]} is being built at this moment; remove it afterwards.") from error
 
     def prune(self, max_bytes: int) -> tuple[Engine, ...]:
-        """Remove uploads and what is damaged or foreign, then the engines unused for longest, down to max_bytes.
+        """Remove uploads, what was sent here and what is damaged or foreign, then the engines unused for longest, down to max_bytes.
 
         An engine that another process builds at this moment is left alone. Returns the removed ones.
         """
@@ -204,8 +205,9 @@ class EngineStore:
                     read_record(folder, self._secret)
                 except StoreError:
                     self._set_aside(folder)
-        for folder in [*self._damaged.iterdir(), *self._uploads.iterdir()]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for place in (self._damaged, self._uploads, self.parcels):
+            for folder in place.iterdir() if place.exists() else ():
+                shutil.rmtree(folder, ignore_errors=True)
         removed = []
         size = self.size_bytes()
         for engine in reversed(self.engines()):

@@ -53,7 +53,7 @@ LEVELS = [
     {"build_process", "timing", "recorded", "baselines"},
     {"runs"},
     {"building"},
-    {"openings", "export", "view", "fusion", "subgraphs", "comparing", "comparison", "deploy"},
+    {"traffic", "openings", "export", "view", "fusion", "subgraphs", "comparing", "comparison", "deploy"},
     {"hybrid", "study", "divergence", "plots", "contest"},
     {"picture"},
     {"report", "tuning"},

@@ -68,6 +68,13 @@ class Gpu:
         """A stream that does not wait for the default one."""
         return self.driver.Stream(_NON_BLOCKING)
 
+    def used_bytes(self) -> int:
+        """What programs hold of its memory now; what this one holds for later goes back first."""
+        with self, self._lock:
+            self._device_pool.free_held()
+            free, total = self.driver.mem_get_info()
+        return int(total - free)
+
     def device_memory(self, size: int, purpose: str) -> DeviceMemory:
         """Device memory of at least `size` bytes; it goes back to a pool when forgotten.
 

@@ -111,7 +111,7 @@ class Counter:
         """What was counted so far."""
         has_some = self._minimum <= self._maximum
         low, high = (self._minimum, self._maximum) if has_some else (0.0, 0.0)
-        return Histogram(self._counts.copy(), self._exponent, low, high, self.not_finite)
+        return Histogram(self._counts.copy(), self._exponent, low + 0.0, high + 0.0, self.not_finite)  # no -0.0
 
 
 def merge_histograms(first: Histogram, second: Histogram) -> Histogram:

@@ -72,15 +72,29 @@ def _list_text(found: Sequence[Run], wanted: Filter) -> str:
 
 def _outcome(run: Run) -> str:
     """The number that matters."""
+    if run.kind == "trial":
+        return _short(_trial_outcome(run))
     if run.median_ms is not None:
         return median_words(run)
     if run.loss is not None:
-        unit = "% relative error" if run.metric == "relative" else f"points of {run.metric} lost"
-        return f"{run.loss:.3g} {unit}"
+        return _loss(run)
     if run.kind == "build" and run.build_s is not None:
         size = "" if run.size_bytes is None else f", {run.size_bytes / 1e6:.1f} MB"
         return f"built in {run.build_s:.1f} s{size}"
     return "-"
+
+
+def _loss(run: Run) -> str:
+    unit = "% relative error" if run.metric == "relative" else f"points of {run.metric} lost"
+    return f"{run.loss:.3g} {unit}"
+
+
+def _trial_outcome(run: Run) -> str:
+    """Time and loss, or why there is no more than a short look, or nothing."""
+    if run.note:
+        return f"{'failed' if run.median_ms is None else 'given up'}: {run.note}"
+    told = [median_words(run)] if run.median_ms is not None else []
+    return ", ".join([*told, *([_loss(run)] if run.loss is not None else [])]) or "-"
 
 
 def _short(text: str) -> str:
@@ -91,9 +105,21 @@ def _show(history: History, given: Sequence[str], options: argparse.Namespace) -
     run = history.get(given[0])
     data = history.data(run)
     told = [row for row in texts(run).items() if row[1] != _NOTHING]
-    kept = [(name, _short(value)) for name, value in flat(data) if value != _NOTHING]
+    kept = _trial_rows(data) if run.kind == "trial" else []
+    kept = kept or [(name, _short(value)) for name, value in flat(data) if value != _NOTHING]
     lines = [table(told), "", table(kept) if kept else "nothing more is kept of it"]
     return {**run_to_json(run), "data": data}, "\n".join(lines)
+
+
+def _trial_rows(data: Any) -> list[tuple[str, str]]:
+    """None where it cannot be read, as one of another release."""
+    from workbench.tuning.telling import trial_rows
+    from workbench.tuning.trial import trial_from_json
+
+    try:
+        return trial_rows(trial_from_json(data["trial"]))
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 def _diff(history: History, given: Sequence[str], options: argparse.Namespace) -> tuple[Any, str]:

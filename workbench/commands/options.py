@@ -311,7 +311,7 @@ def runs_options(parser: argparse.ArgumentParser) -> None:
 def report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN",
-        help="id of a run or of a study, or its beginning; a baseline's name; a saved study's file. "
+        help="id of a run, a study or a search, or its beginning; a baseline's name; a saved study's or search's file. "
         "A run of a study brings the whole study",
     )  # fmt: skip
     parser.add_argument(

@@ -60,8 +60,8 @@ def _space_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--precision", default="", metavar="NAME[,NAME...]", help="(default: fp32,fp16, int8 with data)")
     group.add_argument(
         "--space", action="append", default=[], metavar="KNOB=VALUE[,VALUE...]",
-        help="values of a knob, the usual one first: algorithm, in-float (layers), min-subgraph-size, workspace, level, "
-        "tactic-sources, batch, cuda-graph, threads; such as batch=1,8 or threads=default,1; may be repeated",
+        help="values of a knob, the usual one first: algorithm, in-float (layers), min-subgraph-size, workspace, "
+        "level, tactic-sources, batch, cuda-graph, threads; such as batch=1,8 or threads=default,1; may be repeated",
     )  # fmt: skip
     group.add_argument(
         "--traffic", metavar="LOG",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from workbench.comparison import Comparison, Contestant, comparison_from_json
 from workbench.engine import Engine
 from workbench.errors import ConfigError, StoreError, UnknownRun
 from workbench.evaluation import Evaluation, evaluation_from_json
+from workbench.report.facts import SearchFacts
 from workbench.runs import Filter, History, Run
 from workbench.study import Study, Subject, load_study, measurement_of_row, rest_of_row
 from workbench.timing import Measurement
@@ -26,11 +27,33 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Search:
+    """A search of the tuner, made ready to be told of. verdict: a few sentences for each kind of machine. finals: what
+    was measured in turns, by a heading. engines: the best ones' keys in the store, with what they are called."""
+
+    facts: SearchFacts
+    model: str
+    model_sha256: str
+    verdict: tuple[str, ...]
+    finals: Mapping[str, Study] = field(default_factory=dict)
+    engines: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Chosen:
     """rows: in the order of their writing. studies: saved as files."""
 
     rows: tuple[Row, ...]
     studies: tuple[Study, ...] = ()
+    searches: tuple[Search, ...] = ()
+
+    @property
+    def engines(self) -> list[str]:
+        """Keys of those that are named, once each."""
+        finals = [study for search in self.searches for study in search.finals.values()]
+        named = [item.engine.key for study in finals for item in study.subjects if item.engine is not None]
+        best = [key for search in self.searches for key in search.engines]
+        return list(dict.fromkeys([*(row.run.engine for row in self.rows if row.run.engine), *best, *named]))
 
 
 def choose(history: History, names: Sequence[str]) -> Chosen:
@@ -82,10 +105,11 @@ def _study(history: History, name: str) -> list[Run]:
 
 @dataclass(frozen=True)
 class Group:
-    """What was measured on the same inputs. in_turns: in one study."""
+    """What was measured on the same inputs. in_turns: in one study. heading: of a search's finals, '' else."""
 
     study: Study
     in_turns: bool
+    heading: str = ""
 
 
 def groups_of(chosen: Chosen, engines: Mapping[str, Engine]) -> list[Group]:
@@ -101,7 +125,8 @@ def groups_of(chosen: Chosen, engines: Mapping[str, Engine]) -> list[Group]:
         Group(_rebuilt(rows, compared.get(study) if study else None, engines), bool(study) or len(rows) == 1)
         for (study, _, _), rows in parts.items()
     ]
-    return [*found, *(Group(study, True) for study in chosen.studies)]
+    finals = [Group(study, True, name) for search in chosen.searches for name, study in search.finals.items()]
+    return [*finals, *found, *(Group(study, True) for study in chosen.studies)]
 
 
 def _rebuilt(rows: Sequence[Row], compared: Comparison | None, engines: Mapping[str, Engine]) -> Study:

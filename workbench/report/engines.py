@@ -12,7 +12,7 @@ from workbench.errors import WorkbenchError
 from workbench.fusion.files import read_nodes
 from workbench.model import Model, load_model
 from workbench.recipe import differences
-from workbench.report.choosing import Group, Row
+from workbench.report.choosing import Chosen, Group, Row
 from workbench.report.facts import EngineFacts, ModelFacts
 from workbench.tables import Table
 from workbench.types import BOUNDS, count_of
@@ -56,9 +56,12 @@ def _model_of(engine: Engine) -> Model | None:
 # ---- engines
 
 
-def engine_facts(rows: Sequence[Row], groups: Sequence[Group], stock: Stock) -> tuple[EngineFacts, ...]:
-    """One for every engine that a row names, in their order, with the names that studies give it."""
+def engine_facts(chosen: Chosen, groups: Sequence[Group], stock: Stock) -> tuple[EngineFacts, ...]:
+    """One for every engine that a row or a search names, in their order, with the names that studies give it."""
+    rows = chosen.rows
     names: dict[str, list[str]] = {row.run.engine: [] for row in rows if row.run.engine}
+    for search in chosen.searches:
+        names.update({key: [name] for key, name in search.engines.items() if key in stock.engines})
     for group in groups:
         for item in group.study.subjects:
             if item.engine is not None:
@@ -132,9 +135,12 @@ def _shapes(item: EngineFacts, engine: Engine) -> Iterator[tuple[str, ...]]:
 # ---- models
 
 
-def model_facts(rows: Sequence[Row], groups: Sequence[Group], stock: Stock) -> tuple[ModelFacts, ...]:
-    """Every model that a row or a saved study names, by its content."""
-    named = [(row.run.model, row.run.model_sha256, row.run.engine) for row in rows]
+def model_facts(chosen: Chosen, groups: Sequence[Group], stock: Stock) -> tuple[ModelFacts, ...]:
+    """Every model that a row, a saved study or a search names, by its content."""
+    named = [(row.run.model, row.run.model_sha256, row.run.engine) for row in chosen.rows]
+    by_model = {str(engine.recipe["model"]): key for key, engine in stock.engines.items() if key in chosen.engines}
+    for search in chosen.searches:
+        named.append((search.model, search.model_sha256, by_model.get(search.model_sha256, "")))
     named += [(group.study.model, group.study.model_sha256, "") for group in groups]
     found: dict[tuple[str, str], list[str]] = {}
     for name, sha256, key in named:

@@ -104,6 +104,43 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class WinnerFacts:
+    """What a search found to be the best on one kind of machine. facts: (name, value), its engines among them. reason:
+    why it was taken. again: how to build and open it."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    reason: str
+    again: Repeat
+
+
+@dataclass(frozen=True)
+class SearchColumn:
+    """What was found on one kind of machine. front: None where nothing is within the limits. notes: in sentences."""
+
+    name: str
+    plots: tuple[Plot, ...]
+    front: Table | None
+    best: WinnerFacts | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """A search of the tuner. facts: (name, value). trials: all, with what became of them. again: how to run it again.
+    notes: what to know of it, in sentences. recorded: 'recorded on NVIDIA H200, ...', '' if it ran here."""
+
+    id: str
+    heading: str
+    facts: tuple[tuple[str, str], ...]
+    columns: tuple[SearchColumn, ...]
+    trials: Table
+    again: Repeat
+    notes: tuple[str, ...] = ()
+    recorded: str = ""
+
+
+@dataclass(frozen=True)
 class RecordedFacts:
     """recorded: the runs of these models alone. same_content: by the model's hash; otherwise the name alone."""
 
@@ -113,10 +150,10 @@ class RecordedFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """verdict: two sentences for each study. written_at: ISO 8601, UTC. change: what differs between the two engines
-    that are drawn. losses: outputs that were compared without any study, as tables. recorded: of the same models, on a
-    GPU. runs: ids of the rows that it tells of. notes: what could not be read. steps: what led there, where somebody
-    tells it."""
+    """verdict: two sentences for each study, and some for each search. written_at: ISO 8601, UTC. change: what differs
+    between the two engines that are drawn. losses: outputs that were compared without any study, as tables. recorded:
+    of the same models, on a GPU. runs: ids of the rows that it tells of. notes: what could not be read. steps: what led
+    there, where somebody tells it. searches: of the tuner; their finals are among the timings."""
 
     title: str
     written_at: str
@@ -135,3 +172,4 @@ class Report:
     runs: tuple[str, ...]
     notes: tuple[str, ...] = ()
     steps: Table | None = None
+    searches: tuple[SearchFacts, ...] = ()

@@ -17,10 +17,21 @@ from workbench.report.facts import (
     RecordedFacts,
     Repeat,
     Report,
+    SearchColumn,
+    SearchFacts,
     TimingFacts,
+    WinnerFacts,
 )
 from workbench.report.style import STYLE
-from workbench.report.tables import accuracy_tables, engine_table, is_number, provenances, timing_table, value_table
+from workbench.report.tables import (
+    NOT_COMPARED,
+    accuracy_tables,
+    engine_table,
+    is_number,
+    provenances,
+    timing_table,
+    value_table,
+)
 from workbench.tables import Table, cell_text
 
 _POLICY = (
@@ -37,11 +48,14 @@ _LONG = 30
 """Cells with more letters than that may break into lines."""
 _BROKEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]+")
 
+_Section = tuple[str, str, Callable[[Report], str]]
+
 
 def html(report: Report) -> str:
     """The whole page."""
-    told = [("steps", "Steps", _steps)] if report.steps is not None else []
-    sections: Sequence[tuple[str, str, Callable[[Report], str]]] = (
+    told: list[_Section] = [("steps", "Steps", _steps)] if report.steps is not None else []
+    told += [("search", "Search", lambda item: _each(item.searches, _search, ""))] if report.searches else []
+    sections: Sequence[_Section] = (
         ("short", "In short", _short),
         *told,
         ("model", "Model", lambda item: _each(item.models, _model, "The runs name no model.")),
@@ -78,12 +92,9 @@ def _when(text: str) -> str:
 
 def _footer(report: Report) -> str:
     runs = ", ".join(f"`{name}`" for name in report.runs)
-    told = (
-        f"From the runs {runs} of the history; `workbench runs show ID` tells all of one."
-        if runs
-        else "From a saved study."
-    )
-    return f"<footer>{_paragraphs([told, *report.notes], 'quiet')}</footer>"
+    told = [f"From the runs {runs} of the history; `workbench runs show ID` tells all of one."] if runs else []
+    told += [f"From the search `{item.id}`; `workbench runs --kind trial` lists trials." for item in report.searches]
+    return f"<footer>{_paragraphs([*(told or ['From a saved study.']), *report.notes], 'quiet')}</footer>"
 
 
 # ---- sections
@@ -98,6 +109,33 @@ def _steps(report: Report) -> str:
     return table(report.steps) if report.steps is not None else ""
 
 
+def _search(item: SearchFacts) -> str:
+    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in item.facts if value)
+    recorded = f"<p><b>{escape(item.recorded[:1].upper() + item.recorded[1:])}</b></p>" if item.recorded else ""
+    trials = f"<details><summary>{escape(item.trials.title)}</summary>{table(item.trials)}</details>"
+    return (
+        f"<h3>{escape(item.heading)}</h3>{recorded}<dl>{pairs}</dl>{_list(item.notes, 'warn')}"
+        f"{''.join(map(_search_column, item.columns))}{trials}{_repeat(item.again)}"
+    )
+
+
+def _search_column(item: SearchColumn) -> str:
+    front = table(item.front) if item.front is not None else ""
+    best = _winner(item.best) if item.best is not None else ""
+    first, others = ("".join(map(_plot, part)) for part in (item.plots[:1], item.plots[1:]))
+    return f"<h3>{escape(item.name)}</h3>{best}{first}{front}{others}{_paragraphs(item.notes, 'quiet')}"
+
+
+def _winner(item: WinnerFacts) -> str:
+    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{_code(name, value)}</dd>" for name, value in item.facts)
+    code = "".join(
+        f"<p class='quiet'>{escape(name)}</p><pre>{escape(text)}</pre>" for name, text in item.again.code.items()
+    )
+    fold = f"<details><summary>How to build it again</summary>{code}</details>" if code else ""
+    note = _paragraphs([item.again.note] if item.again.note else [], "quiet")
+    return f"<p><b>Best: {escape(item.name)}</b>. {escape(item.reason)}</p><dl>{pairs}</dl>{fold}{note}"
+
+
 def _model(item: ModelFacts) -> str:
     facts = [("content", item.sha256), ("file", item.path), *item.facts]
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{_code(name, value)}</dd>" for name, value in facts if value)
@@ -106,7 +144,7 @@ def _model(item: ModelFacts) -> str:
 
 def _code(name: str, value: str) -> str:
     """Names of files and tensors as they are typed."""
-    is_code = name in ("content", "file", "input", "output", "inputs", "outputs")
+    is_code = name in ("content", "file", "input", "output", "inputs", "outputs", "engine", "engines")
     return f"<code>{escape(value)}</code>" if is_code else escape(value)
 
 
@@ -172,7 +210,7 @@ def _calibration(item: CalibrationFacts) -> str:
 
 def _accuracies(report: Report) -> str:
     parts = [_accuracy(item) for item in report.accuracies] + [table(item) for item in report.losses]
-    return "".join(parts) or "<p>No outputs were compared, so nothing tells what speed costs in accuracy.</p>"
+    return "".join(parts) or f"<p>{NOT_COMPARED[bool(report.searches)]}</p>"
 
 
 def _accuracy(item: AccuracyFacts) -> str:

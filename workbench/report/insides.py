@@ -20,6 +20,8 @@ from workbench.report.facts import CalibrationFacts, EngineFacts, FusionFacts
 from workbench.study import comparable
 from workbench.timing import Measurement
 
+_UNTOLD = ("percentile", "mse")
+"""Algorithms of which the head of TensorRT's cache knows nothing."""
 _MOST_BOXES = 4000
 """A page with larger pictures takes long to open."""
 
@@ -120,5 +122,5 @@ def _calibration(item: EngineFacts, engine: Engine | None, stock: Stock) -> Cali
         () if model is not None else ("The model's file is not at hand, so the ranges cannot be checked against it.",)
     )
     findings = tuple(f"{found.severity}: {found}" for found in lint(table, model)) if model is not None else ()
-    algorithm = table.algorithm or asked.algorithm
+    algorithm = asked.algorithm if asked.algorithm in _UNTOLD else table.algorithm or asked.algorithm
     return CalibrationFacts(item.title, str(path), algorithm, len(table.amax), findings, notes)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from workbench.report.facts import CalibrationFacts, RecordedFacts, Report
-from workbench.report.tables import accuracy_tables, engine_table, is_number, provenances, timing_table
+from workbench.report.facts import CalibrationFacts, RecordedFacts, Report, SearchFacts
+from workbench.report.tables import NOT_COMPARED, accuracy_tables, engine_table, is_number, provenances, timing_table
 from workbench.tables import Table, cell_text
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~#]|^[>+-]|(?<!\w)_|_(?!\w))")
@@ -18,14 +18,14 @@ def markdown(report: Report) -> str:
     parts = [f"# {text(report.title)}", *(f"**{text(item)}**" for item in report.verdict)]
     if report.steps is not None:
         parts += ["## Steps", f"{text(report.steps.title)}:", table(report.steps)]
+    parts += [part for item in report.searches for part in _search(item)]
     parts += [*_timings(report), *_accuracies(report)]
     if report.engines:
         parts += ["## Engines", table(engine_table(report.engines))]
     parts += ["## What to know", "\n".join(f"- {text(item)}" for item in _facts(report))]
     parts += _repeats(report)
     parts += [_recorded(item) for item in report.recorded]
-    runs = ", ".join(f"`{name}`" for name in report.runs) or "a saved study"
-    parts.append(f"_Written {report.written_at[:16].replace('T', ' ')} UTC from the runs {runs}._")
+    parts.append(f"_Written {report.written_at[:16].replace('T', ' ')} UTC from {_sources(report)}._")
     return "\n\n".join(parts) + "\n"
 
 
@@ -33,6 +33,45 @@ def text(words: str) -> str:
     """As it is, whatever it holds."""
     words = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;")
     return _SPECIAL.sub(r"\\\1", words).replace("@", "@\u200b")
+
+
+def _sources(report: Report) -> str:
+    told = [f"the runs {', '.join(f'`{name}`' for name in report.runs)}"] if report.runs else []
+    told += [f"the search `{item.id}`" for item in report.searches]
+    return " and ".join(told) or "a saved study"
+
+
+def _search(item: SearchFacts) -> Iterator[str]:
+    yield f"## Search: {text(item.heading)}"
+    facts = [("recorded", item.recorded), *item.facts]
+    yield "\n".join(f"- {text(name)}: {text(value)}" for name, value in facts if value)
+    if item.notes:
+        yield "\n".join(f"- ⚠ {text(note)}" for note in item.notes)
+    for column in item.columns:
+        yield f"### {text(column.name)}"
+        if column.best is not None:
+            yield f"Best: **{text(column.best.name)}**. {text(column.best.reason)}"
+            yield "\n".join(f"- {text(name)}: {text(value)}" for name, value in column.best.facts)
+        if column.front is not None:
+            yield table(column.front)
+        if column.notes:
+            yield "\n".join(f"- {text(note)}" for note in column.notes)
+    yield f"<details><summary>{text(item.trials.title)}</summary>"
+    yield table(item.trials)
+    yield "</details>"
+    yield from _code(item)
+
+
+def _code(item: SearchFacts) -> Iterator[str]:
+    """Lines for a shell that search again, and that build the best ones."""
+    repeats = [item.again, *(column.best.again for column in item.columns if column.best is not None)]
+    for repeat in repeats:
+        lines = [code for name, code in repeat.code.items() if name.startswith("Shell")]
+        if lines:
+            yield f"{text(repeat.what)}:"
+            yield fenced("\n".join(lines), "sh")
+        if repeat.note:
+            yield text(repeat.note)
 
 
 def _timings(report: Report) -> Iterator[str]:
@@ -54,7 +93,7 @@ def _timings(report: Report) -> Iterator[str]:
 def _accuracies(report: Report) -> Iterator[str]:
     yield "## Accuracy"
     if not report.accuracies and not report.losses:
-        yield "No outputs were compared, so nothing tells what speed costs in accuracy."
+        yield NOT_COMPARED[bool(report.searches)]
     for item in report.accuracies:
         for found in accuracy_tables(item.comparison):
             yield f"{text(found.title)}:"

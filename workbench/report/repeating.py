@@ -19,11 +19,12 @@ _KEY = 12
 
 def repeats(engines: Sequence[EngineFacts], groups: Sequence[Group], stock: Stock) -> tuple[Repeat, ...]:
     """Every build, then every table of times."""
-    builds = [_build(item, stock) for item in engines]
+    builds = [build_again(item, stock) for item in engines]
     return (*builds, *(_study(group) for group in groups))
 
 
-def _build(item: EngineFacts, stock: Stock) -> Repeat:
+def build_again(item: EngineFacts, stock: Stock) -> Repeat:
+    """Lines for a shell and a script that ask for the same engine, or why there are none."""
     what = f"Build {item.title}"
     engine = stock.engines.get(item.key)
     if engine is None:
@@ -47,7 +48,7 @@ def _study(group: Group) -> Repeat:
     others = [item.name for item in study.subjects if item.engine is None]
     note = f"{', '.join(others)}: no engine of this store; give them as they were." if others else ""
     code = {"Shell, each by itself": "\n".join(lines)} if lines else {}
-    title = f"Time {study.measurements[0].inputs or study.model}"
+    title = f"Time {group.heading or study.measurements[0].inputs or study.model}"
     return Repeat(title, {**code, "Python, in turns": "\n".join(_study_lines(study))}, note)
 
 

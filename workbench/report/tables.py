@@ -11,6 +11,11 @@ from workbench.report.facts import EngineFacts
 from workbench.study import Study
 from workbench.tables import Table
 
+NOT_COMPARED = (
+    "No outputs were compared, so nothing tells what speed costs in accuracy.",
+    "What each candidate loses stands with the search above.",
+)
+"""Without a search in the report, and with one."""
 _NUMBER = re.compile(r"[-+]?[\d,.]*\d(?:e[-+]?\d+)?(?:/s)?|-?∞|NaN|-|")
 
 

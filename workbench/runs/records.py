@@ -18,14 +18,15 @@ from workbench.model import Model
 from workbench.recipe import recipe_entries
 from workbench.timing import Measurement
 
-KINDS = ("build", "measurement", "comparison", "accuracy")
+KINDS = ("build", "measurement", "comparison", "accuracy", "trial")
 
 
 class Run(NamedTuple):
     """What was built or measured, where, and what came out; '' or None where there is nothing to tell.
 
     id: 12 hexadecimal digits. at: ISO 8601, UTC, with milliseconds. study: shared by what was measured in turns.
-    median_ms, low_ms, high_ms: with the ends of its 95 % interval, None where one run tells none. kind: one of KINDS.
+    median_ms, low_ms, high_ms: with the ends of its 95 % interval, None where one run tells none. kind: one of KINDS; a
+    trial is a candidate of a search, with why it was given up or failed as its note.
     model_sha256: of its content. subject: what it was, for people: 'tensorrt fp16', 'PyTorch eager'. config: the
     BuildConfig as canonical JSON, a calibration without its path. engine: its key. machine: in words. machine_id: equal
     for the same processor, GPUs, driver and system, whatever the release of Python. shapes: what went in: 'image

@@ -142,7 +142,7 @@ def unpack_all(parcels: Iterable[Parcel], data: Mapping[str, bytes]) -> dict[str
 
 
 def _folder() -> Path:
-    folder = EngineStore().folder / "parcels"
+    folder = EngineStore().parcels
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

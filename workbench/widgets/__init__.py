@@ -10,6 +10,7 @@ from workbench.widgets.pictures import Pictures
 from workbench.widgets.shapes import DimensionTable, ShapeExplorer
 from workbench.widgets.subgraphs import SubgraphView
 from workbench.widgets.timing import TimingBoard
+from workbench.widgets.tuner import Tuner
 
 __all__ = [
     "CalibrationStudio",
@@ -24,4 +25,5 @@ __all__ = [
     "ShapeExplorer",
     "SubgraphView",
     "TimingBoard",
+    "Tuner",
 ]

@@ -209,12 +209,15 @@ class AdvancedOptions:
         )  # fmt: skip
         self.calibration_note = widgets.HTML()
         self.calibration_row = row("Calibration", self.calibration, self.calibration_note)
+        self.taken = widgets.HTML()
+        self.taken_row = row("Taken over", self.taken, button("Drop", state.drop_taken))
         self.fold = Fold(
             "Advanced options",
             row("Workspace", self.workspace, self.workspace_note),
             row("Targets", self.targets),
             row("I/O types", self.keep),
             self.calibration_row,
+            self.taken_row,
         )
         for name in ("workspace", "calibration"):
             link((state, name), (getattr(self, name), "value"))
@@ -222,9 +225,19 @@ class AdvancedOptions:
         state.observe(lambda change: self._show(), "backend")
         state.observe(lambda change: self._check(), ["workspace", "backend"])
         state.observe(lambda change: self._check_calibration(), ["calibration", "precision", "backend", "model"])
+        state.observe(lambda change: self._show_taken(), ["algorithm", "options"])
         self._show()
         self._check()
         self._check_calibration()
+        self._show_taken()
+
+    def _show_taken(self) -> None:
+        """What a search has found and no other field shows is not folded away."""
+        told = self.state.taken()
+        self.taken.value = render.dimension(told, "")
+        self.taken_row.layout.display = "" if told else "none"
+        if told:
+            self.fold.is_open = True
 
     def _show(self) -> None:
         support = self.state.support

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from traitlets import Bool, Tuple, Unicode, observe
+from traitlets import Bool, Instance, Tuple, Unicode, observe
 
 from workbench import backends, snippets
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.store import EngineStore
 from workbench.trtexec import trtexec_line
-from workbench.types import BuildConfig, Calibration, Support, parse_size
+from workbench.types import BuildConfig, BuilderOptions, Calibration, Support, parse_size
 from workbench.widgets.shape_state import ShapeState
 
-FORM = ("model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "calibration", "reuse")
+FORM = (
+    "model", "backend", "precision", "bounds", "workspace", "targets", "keep_io_types", "calibration",
+    "algorithm", "options", "reuse",
+)  # fmt: skip
 """The traits that say what to build."""
 
 
@@ -28,6 +31,8 @@ class FormState(ShapeState):
     targets: Any = Tuple(allow_none=True, default_value=None, help="None for the back end's default")
     keep_io_types = Bool(True)
     calibration = Unicode(help="for int8: path of a collection, of a calibration table or of samples as .npz")
+    algorithm = Unicode(Calibration.algorithm, help="how ranges are found; no field, see take_config")
+    options = Instance(BuilderOptions, (), help="no fields, see take_config")
     reuse = Bool(True)
 
     def __init__(self, store: EngineStore | None = None) -> None:
@@ -58,8 +63,34 @@ class FormState(ShapeState):
             workspace_bytes=parse_size(self.workspace) if self.workspace.strip() else None,
             targets=self.targets or (),
             keep_io_types=self.keep_io_types,
-            calibration=Calibration(str(Path(path).expanduser())) if path else None,
+            calibration=Calibration(str(Path(path).expanduser()), self.algorithm) if path else None,
+            builder=self.options,
         )
+
+    def take_config(self, backend: str, config: BuildConfig) -> None:
+        """Fill in a whole configuration, such as a search has found; what has no field stands in `algorithm` and
+        `options` until another back end or calibration is chosen. Raises as `about_to_change`."""
+        self.about_to_change()
+        self.backend = backend
+        found = config.calibration
+        self.workspace = "" if config.workspace_bytes is None else str(config.workspace_bytes)
+        self.calibration = found.path if found is not None else ""
+        self.precision, self.keep_io_types = config.precision, config.keep_io_types
+        self.targets = config.targets or None
+        self.algorithm = found.algorithm if found is not None else Calibration.algorithm
+        self.options = config.builder
+        for profile in config.profiles[:1]:
+            self.fill_in(profile)
+
+    def taken(self) -> str:
+        """What was taken over and has no field, in words; '' for nothing."""
+        options = {name: getattr(self.options, name) for name in self.options.changed}
+        told = [f"ranges by {self.algorithm}"] if self.algorithm != Calibration.algorithm else []
+        return ", ".join([*told, *(f"{name.replace('_', ' ')} {value}" for name, value in options.items())])
+
+    def drop_taken(self) -> None:
+        """Back to what is usual."""
+        self.algorithm, self.options = Calibration.algorithm, BuilderOptions()
 
     @property
     def wants_calibration(self) -> bool:
@@ -116,3 +147,8 @@ class FormState(ShapeState):
         if self.precision not in self.support.precisions:
             self.precision = self.support.precisions[0]
         self.targets = None
+        self.options = BuilderOptions()
+
+    @observe("calibration")
+    def _calibration_changed(self, change: Any) -> None:
+        self.algorithm = Calibration.algorithm

@@ -1,0 +1,128 @@
+"""Where a search runs, by every way to say it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client
+from helpers_building import ROOT
+
+from workbench.errors import BackendError, ConfigError
+from workbench.tuning.clusters import connect, local_cluster, worker_environments
+from workbench.tuning.crew import Alone
+from workbench.tuning.dask_crew import DaskCrew
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with local_cluster(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Any) -> Iterator[Client]:
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def test_without_a_scheduler_work_is_done_in_this_process() -> None:
+    with connect() as crew:
+        assert isinstance(crew, Alone)
+
+
+@pytest.mark.parametrize("how", ["client", "cluster", "address", "file"])
+def test_a_crew_is_made_of_whatever_names_a_scheduler(how: str, cluster: Any, client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text(f'{{"address": "{cluster.scheduler_address}"}}')
+    named = {"client": client, "cluster": cluster, "address": cluster.scheduler_address, "file": str(file)}
+    level = logging.getLogger("distributed").level
+    with connect(named[how]) as crew:
+        assert isinstance(crew, DaskCrew)
+        assert list(crew.grounds()) == list(client.nthreads())
+    assert client.status == "running" and logging.getLogger("distributed").level == level
+
+
+def test_a_local_cluster_cannot_be_reached_from_elsewhere(cluster: Any) -> None:
+    me = psutil.Process()
+    listening = {
+        found.laddr.ip
+        for process in (me, *me.children(recursive=True))
+        for found in process.net_connections("tcp")
+        if found.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    with urllib.request.urlopen(cluster.dashboard_link, timeout=60) as page:
+        assert page.status == 200
+
+
+def test_each_gpu_has_a_worker_of_its_own() -> None:
+    assert worker_environments(("GPU-1", "GPU-2"), None) == [
+        {"CUDA_VISIBLE_DEVICES": "GPU-1"},
+        {"CUDA_VISIBLE_DEVICES": "GPU-2"},
+    ]
+    assert worker_environments(("GPU-1", "GPU-2"), 1) == [{"CUDA_VISIBLE_DEVICES": "GPU-1"}]
+    assert worker_environments((), None) == [{}, {}] and worker_environments((), 3) == [{}, {}, {}]
+    with pytest.raises(ConfigError, match="3 workers for 2 GPUs"):
+        worker_environments(("GPU-1", "GPU-2"), 3)
+    with pytest.raises(ConfigError, match="0 workers"):
+        worker_environments((), 0)
+
+
+def test_a_scheduler_that_does_not_answer_is_told_soon() -> None:
+    silent = connect("tcp://127.0.0.1:9", timeout_s=0.5)
+    with pytest.raises(BackendError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 "), silent:
+        pass
+
+
+def test_dask_is_quiet_until_the_last_crew_has_ended(cluster: Any) -> None:
+    log = logging.getLogger("distributed")
+    level, first, second = log.level, connect(cluster), connect(cluster)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert log.level == logging.CRITICAL != level
+    second.__exit__(None, None, None)
+    assert log.level == level
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "missing.json", "host:port", 8786, ["tcp://127.0.0.1:9"]])
+def test_what_names_no_scheduler_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError), connect(wrong):
+        pass
+
+
+def test_clients_that_cannot_be_used_are_refused(cluster: Any) -> None:
+    async def give_an_asynchronous_one() -> None:
+        async with Client(cluster.scheduler_address, asynchronous=True, set_as_default=False) as client:
+            with pytest.raises(ConfigError, match="asynchronous"), connect(client):
+                pass
+
+    asyncio.run(give_an_asynchronous_one())
+    with Client(cluster, set_as_default=False) as closed:
+        pass
+    with pytest.raises(BackendError, match="closed"), connect(closed):
+        pass
+
+
+def test_a_script_gets_a_cluster_in_one_line_and_prints_nothing_else(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from workbench.tuning.clusters import connect\n"
+        "if __name__ == '__main__':\n"
+        "    with connect('local') as crew:\n"
+        "        print(len(crew.grounds()))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": ROOT}
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("2\n", "", 0)

@@ -1,0 +1,300 @@
+"""The workers of a Dask client as a crew."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future as Handle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import BackendError, WorkbenchError
+from workbench.tuning.crew import Hear, Report, Work, perform
+from workbench.tuning.dask_engines import bring_engine
+from workbench.tuning.dask_members import Members
+from workbench.tuning.dask_watch import (
+    CLOSED,
+    DIED,
+    Ended,
+    Freed,
+    Gone,
+    Introduced,
+    News,
+    Patience,
+    Present,
+    Told,
+    Watch,
+)
+from workbench.tuning.dask_worker import CANCELLED, DONE, LACKING, REPLACED, Order, label_of, packed
+from workbench.tuning.ground import Ground
+from workbench.tuning.shipment import Shipment
+from workbench.types import LogLine
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_POLL_S = 0.1
+_STRAGGLERS_S, _OTHERS_S = 15.0, 5.0
+"""So long is waited for those that came with the first, and for others where all are refused."""
+LEFT = "the worker had left before"
+STOPPED = "stopped; nothing was left behind."
+
+
+@dataclass
+class _Given:
+    """A work under way. ticket: of its last try. sent: its parcels went along. is_lost: with the connection."""
+
+    work_id: str
+    work: Work
+    worker: str
+    ticket: str = ""
+    future: Future | None = None
+    handle: Handle[None] | None = None
+    sent: bool = False
+    is_lost: bool = False
+    is_stopping: bool = False
+
+
+class DaskCrew:
+    """A Crew, for one thread. A client that was given stays open.
+
+    function: called on workers as `perform` is. Progress comes as Dask events, and only what a work itself tells. A
+    worker under a nanny whose work was dropped and does not end is started again; one without is not used any more.
+    """
+
+    def __init__(
+        self, client: Client, function: Callable[..., Any] = perform, patience: Patience | None = None
+    ) -> None:
+        self._client, self._function, self._patience = client, function, patience or Patience()
+        self._token, self._numbers = secrets.token_hex(4), itertools.count(1)
+        self._topic = f"workbench-crew-{self._token}"
+        self.members = Members()
+        self._given: dict[str, _Given] = {}
+        self._shipments: dict[str, Shipment] = {}
+        self._reports: list[Report] = []
+        self._heard: list[tuple[str, Any]] = []
+        self._gone, self._is_new, self._stop_at = "", True, 0.0
+        self._watch = Watch(client, self._topic, self._patience)
+
+    # ---- the protocol
+
+    def grounds(self) -> Mapping[str, Ground]:
+        """Waits for a first worker, and where all have left for one to come back."""
+        self._take_news(0.0)
+        if self._is_new or not (self.members.grounds or self._given or self._reports):
+            self._await_somebody()
+            self._is_new = False
+        self._check()
+        return self.members.grounds
+
+    def give(self, work_id: str, work: Work, worker: str) -> None:
+        self._submit(_Given(work_id, work, worker))
+
+    def wait(self, timeout_s: float, hear: Hear) -> Sequence[Report]:
+        end = time.monotonic() + timeout_s
+        while True:
+            self._take_news(0.0 if self._reports else max(0.0, min(_POLL_S, end - time.monotonic())))
+            self._pass_on(hear)
+            if self._reports:
+                reports, self._reports = self._reports, []
+                return reports
+            self._check()
+            if time.monotonic() >= end:
+                return ()
+
+    def drop(self, work_id: str) -> None:
+        self._reports = [report for report in self._reports if report.work_id != work_id]
+        for item in [item for item in self._given.values() if item.work_id == work_id]:
+            self._free(item)
+
+    def stop(self) -> None:
+        """Those that do not end soon are dropped, and reported all the same."""
+        self._stop_at = time.monotonic() + self._patience.stop_s
+        for item in self._given.values():
+            item.is_stopping = True
+            self._watch.ask_to_stop(item.worker, item.ticket)
+
+    def bring(self, key: str, worker: str) -> None:
+        """From another worker, if this one has left and the other has the engine too."""
+        self._take_news(0.0)
+        others = [name for name in self.members.met if name != worker]
+        bring_engine(self._client, key, [worker, *others] if worker in self.members.met else others)
+
+    def close(self) -> None:
+        under_way = [(item.worker, item.ticket, item.future) for item in self._given.values() if item.future]
+        self._watch.close(under_way)
+        self._given.clear()
+        self._shipments.clear()
+
+    # ---- works
+
+    def _submit(self, item: _Given, lacking: Sequence[str] = ()) -> None:
+        met = self.members.met.get(item.worker)
+        if met is None:
+            self._report(item, failure=LEFT)
+            return
+        item.ticket = f"{next(self._numbers)}x{self._token}"
+        order = Order(item.ticket, self._topic, met.instance, self._function, item.work, met.ground)
+        try:
+            data = self._shipment(item.work).data(lacking, item.worker) if lacking else {}
+            item.future = self._client.submit(
+                *(*packed(order), data),
+                key=f"{label_of(item.work)}-{item.ticket}",
+                workers=[item.worker],
+                allow_other_workers=False,
+                pure=False,
+            )
+        except WorkbenchError as error:
+            self._report(item, failure=str(error))
+        except Exception as error:  # it cannot be pickled, or the client was closed
+            self._report(item, failure=f"it could not be given out ({type(error).__name__}: {error})")
+        else:
+            self._given[item.ticket], item.handle = item, self._watch.follow(item.ticket, item.future)
+
+    def _shipment(self, work: Work) -> Shipment:
+        """One for all works of a task, so that the content comes to the cluster once."""
+        task = work.task
+        if task.key not in self._shipments:
+            self._shipments[task.key] = Shipment(self._client, task.parcels)
+        return self._shipments[task.key]
+
+    def _report(self, item: _Given, result: Any = None, failure: str = "", cancelled: bool = False) -> None:
+        self._forget(item)
+        self._reports.append(Report(item.work_id, item.worker, result, failure, cancelled))
+
+    def _forget(self, item: _Given) -> None:
+        """What still comes of it is of no interest; Dask forgets it with its future."""
+        self._given.pop(item.ticket, None)
+        if item.handle is not None:
+            item.handle.cancel()
+        item.future = None
+        if not any(other.sent for other in self._given.values()):
+            for shipment in self._shipments.values():
+                shipment.release()
+
+    def _free(self, item: _Given) -> None:
+        future = item.future
+        self._forget(item)
+        if item.worker in self.members.met and future is not None:
+            self.members.hold(item.worker)
+            self._watch.free(item.worker, item.ticket, future)
+
+    # ---- news
+
+    def _take_news(self, timeout_s: float) -> None:
+        """Wait for some, then take all that is there."""
+        with contextlib.suppress(queue.Empty):
+            if timeout_s > 0:
+                self._take(self._watch.news.get(timeout=timeout_s))
+            while True:
+                self._take(self._watch.news.get_nowait())
+        if self._stop_at and time.monotonic() > self._stop_at:
+            for item in [item for item in self._given.values() if item.is_stopping]:
+                self._free(item)
+                self._reports.append(Report(item.work_id, item.worker, failure=STOPPED, cancelled=True))
+
+    def _take(self, news: News) -> None:
+        if isinstance(news, Told):
+            item = self._given.get(news.ticket)
+            self._heard += [(item.work_id, event) for event in news.events] if item is not None else []
+        elif isinstance(news, Ended):
+            self._end(news)
+        elif isinstance(news, Present):
+            self._see(news.workers)
+        elif isinstance(news, Introduced):
+            self.members.meet(news.worker, news.answer)
+        elif isinstance(news, Freed):
+            self._freed(news)
+        elif isinstance(news, Gone):
+            self._gone = news.reason
+
+    def _end(self, news: Ended) -> None:
+        item, answer = self._given.get(news.ticket), news.answer
+        if item is None:
+            return
+        if isinstance(answer, str):
+            item.is_lost = self._client.status != "running"  # told once it is clear whether the scheduler is gone
+            if not item.is_lost:
+                self._report(item, failure=answer)
+            return
+        kind, content = answer
+        if kind == DONE:
+            self._report(item, content)
+        elif kind == LACKING and item.is_stopping:
+            self._report(item, failure=STOPPED, cancelled=True)
+        elif kind == LACKING and not item.sent:
+            self._given.pop(item.ticket)
+            item.sent = True
+            self._submit(item, content)
+        elif kind == LACKING:
+            self._report(item, failure="it lacks files that were sent to it")
+        elif kind == REPLACED:
+            self._report(item, failure=DIED)
+            self._replaced(item.worker)
+        else:
+            self._report(item, failure=content or "it failed, and did not say why", cancelled=kind == CANCELLED)
+
+    # ---- workers
+
+    def _see(self, workers: frozenset[str]) -> None:
+        """A work whose worker is not there any more is lost."""
+        self.members.see(workers)
+        for item in [item for item in self._given.values() if item.is_lost]:  # before the scheduler answered again
+            self._report(item, failure="the connection to the scheduler broke")
+            self._watch.ask_to_stop(item.worker, item.ticket)
+        for item in [item for item in self._given.values() if item.worker not in workers]:
+            future = item.future
+            self._report(item, failure=DIED)
+            if future is not None:
+                self._watch.cancel(future)  # or Dask waits for the worker to come back
+
+    def _freed(self, news: Freed) -> None:
+        self.members.let_go(news.worker)
+        if news.failure:
+            self.members.meet(news.worker, news.failure)
+        elif news.restarted:
+            self._replaced(news.worker)
+
+    def _replaced(self, worker: str) -> None:
+        self.members.forget(worker)
+        self._watch.forget(worker)
+
+    def _await_somebody(self) -> None:
+        """Raises BackendError where nobody comes, or all that come are refused."""
+        began = time.monotonic()
+        while True:
+            self._take_news(_POLL_S)
+            self._check()
+            waited_s = time.monotonic() - began
+            if self.members.grounds and (waited_s > _STRAGGLERS_S or not self.members.are_asked):
+                return
+            if waited_s > _OTHERS_S and self.members.are_all_refused:
+                raise BackendError(self.members.refusals)
+            if waited_s > self._patience.alone_s + (self._patience.restart_s if self.members.busy else 0.0):
+                address = self._watch.address
+                raise BackendError(
+                    f"no worker has come to the scheduler at {address} for {waited_s:.0f} s; start one with "
+                    f"`dask worker {address}`, and see that it reaches the scheduler."
+                )
+
+    def _check(self) -> None:
+        if not self._gone and self._client.status in ("closing", "closed"):  # its loop has ended, and tells nothing
+            self._gone = CLOSED
+        if self._gone:
+            raise BackendError(
+                f"the scheduler at {self._watch.address} {self._gone}; what was finished is kept: start the search "
+                "again to go on."
+            )
+
+    def _pass_on(self, hear: Hear) -> None:
+        """What works tell; and with a work under way, as whose it is shown, who was refused."""
+        heard, self._heard = self._heard, []
+        for work_id, event in heard:
+            hear(work_id, event)
+        for item in tuple(self._given.values())[:1]:
+            while self.members.untold:
+                hear(item.work_id, LogLine("warning", self.members.untold.pop(0)))

@@ -1,0 +1,72 @@
+"""Trials in the history of runs: found again by any later search, so that nothing is measured twice."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+from workbench.accuracy import finite
+from workbench.errors import StoreError, UnknownRun
+from workbench.runs import History, Run
+from workbench.store import EngineStore
+from workbench.tuning.candidate import Candidate
+from workbench.tuning.ground import Ground
+from workbench.tuning.task import Task
+from workbench.tuning.trial import FAILED, Trial, trial_from_json
+
+
+def find_trial(history: History, task: Task, candidate: Candidate, machine_id: str) -> Trial | None:
+    """What was measured of this candidate, for any goals, on such a machine; else how it was given up for these."""
+    for judged in (False, True):
+        found = trial_of(history, task.trial_id(candidate, machine_id, judged=judged))
+        if found is not None:
+            return replace(found, known=True)
+    return None
+
+
+def trial_of(history: History, trial_id: str) -> Trial | None:
+    """None where there is none, or what is kept of it cannot be read."""
+    try:
+        run = history.get(trial_id)
+        return trial_from_json(history.data(run)["trial"]) if run.id == trial_id else None
+    except (UnknownRun, KeyError, TypeError):
+        return None
+    except StoreError:
+        return None  # damaged: it is measured again
+
+
+def keep_trial(history: History, trial: Trial, task: Task, ground: Ground, model: str) -> None:
+    """Once: a trial that is there already stays as it is. model: its name."""
+    score, candidate = trial.score, trial.candidate
+    run = Run(
+        trial.id,
+        trial.at,
+        study=task.key[:12],
+        median_ms=score.latency_ms.value if score else None,
+        low_ms=finite(score.latency_ms.low) if score else None,
+        high_ms=finite(score.latency_ms.high) if score else None,
+        throughput_per_s=score.throughput.value if score else None,
+        kind="trial",
+        model=model,
+        model_sha256=task.model.key,
+        subject=str(candidate),
+        backend=candidate.backend,
+        precision=candidate.precision,
+        engine=trial.engines[0] if len(trial.engines) == 1 else "",
+        machine=str(ground.machine),
+        machine_id=ground.machine_id,
+        threads=candidate.threads,
+        batch=candidate.batch,
+        size_bytes=score.size_bytes if score else None,
+        metric=score.metric if score else "",
+        loss=finite(score.loss.value) if score else None,
+        note=trial.reason,
+    )
+    with contextlib.suppress(StoreError):
+        if trial_of(history, trial.id) is None:
+            history.add(run, {"trial": trial.to_json()})
+
+
+def still_there(trial: Trial, store: EngineStore) -> bool:
+    """Whether the store holds its engines; a failed trial needs none."""
+    return trial.state == FAILED or all(store.find(key).engine is not None for key in trial.engines)

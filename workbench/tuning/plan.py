@@ -1,0 +1,275 @@
+"""Plan: what a search shall do, made ready: ranges collected, layers put in order, samples packed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.backends import NETWORK_NAMES
+from workbench.calibration.collect import collect, fixed_batch
+from workbench.calibration.collection import save_collection
+from workbench.calibration.samples import Samples, choose, open_samples
+from workbench.calibration.sensitivity import sensitivity
+from workbench.calibration.source import TABLE, kind_of, read_ranges
+from workbench.calibration.table import read_table
+from workbench.errors import ConfigError
+from workbench.model import Model
+from workbench.preprocessing import Preprocessing
+from workbench.profiles import check_profile, opt_shapes, opt_values
+from workbench.qdq import quantizable
+from workbench.store import EngineStore
+from workbench.timing import Timing
+from workbench.tuning.goals import Goals
+from workbench.tuning.ground import Ground
+from workbench.tuning.packed_samples import pack_samples
+from workbench.tuning.parcels import pack
+from workbench.tuning.space import Rules, Space
+from workbench.tuning.task import LOOK, TIMING, Task
+from workbench.types import Feeds, Listener, OptimizationProfile, Progress, TensorSpec, ignore
+
+CALIBRATED = 256
+"""Samples that ranges are collected from; the others serve for the comparison of outputs."""
+COMPARED = 1000
+SENSITIVE = 64
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples for calibration and comparison, which are different ones.
+
+    source, preprocessing: as calibration.samples.open_samples takes them, or what it gave. compared: on so many outputs are compared,
+    None for all that are left. calibrated: from so many ranges are collected, the first of an even spread.
+    calibration: a file with ranges that are there already.
+    """
+
+    source: Samples | str | Path | Iterable[Feeds] | Mapping[str, Any] | None = None
+    preprocessing: Preprocessing | None = None
+    calibration: str | None = None
+    calibrated: int = CALIBRATED
+    compared: int | None = COMPARED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """task: for the workers. space: what is searched. inputs: of the model. calibration: where its file lies here.
+    data: the samples in words. layers: how many nodes are in order."""
+
+    task: Task
+    space: Space
+    model_name: str
+    inputs: tuple[TensorSpec, ...]
+    is_quantized: bool
+    calibration: str | None = None
+    data: str = ""
+    sampler: str = "auto"
+    batches: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def goals(self) -> Goals:
+        return self.task.goals
+
+    @property
+    def id(self) -> str:
+        """12 hexadecimal digits: the same search, whenever it is started."""
+        told = {name: value for name, value in asdict(self.space).items() if name != "profiles"}
+        text = json.dumps([self.task.key, told, self.sampler], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def rules(self, ground: Ground) -> Rules:
+        return Rules(
+            ground,
+            is_quantized=self.is_quantized,
+            has_ranges=self.calibration is not None,
+            layers=len(self.task.order),
+            fixed_batch=self.task.fixed_batch,
+            batches=self.batches,
+        )
+
+
+def make_plan(
+    model: Model,
+    space: Space,
+    goals: Goals | None = None,
+    data: Data | None = None,
+    *,
+    profile: OptimizationProfile | None = None,
+    timing: Timing = TIMING,
+    look: Timing = LOOK,
+    sampler: str = "auto",
+    listener: Listener = ignore,
+    cancel: threading.Event | None = None,
+) -> Plan:
+    """Collect ranges where int8 is in the space, put layers in order where some may stay in float, pack the samples.
+
+    What was collected before, from the same samples, is taken from the store. profile: whose opt shapes are timed where
+    there are no samples, or that all samples have. Raises ConfigError, ShapeError, FeedError, Cancelled.
+    """
+    goals, data = goals or Goals(), data or Data()
+    for found in space.profiles.values():
+        for item in found:
+            check_profile(model.inputs, item)
+    samples = _opened(model, data)
+    given = () if profile is None else (profile,)
+    shapes, values = dict(opt_shapes(model.inputs, given)), dict(opt_values(given))
+    maker = _Maker(model, samples, data, listener, cancel)
+    fixed = fixed_batch(model)
+    if samples is not None:
+        shapes = {name: array.shape for name, array in samples.read(0).feeds.items()}
+    elif fixed is None:
+        shapes = {name: (1, *shape[1:]) for name, shape in shapes.items()}
+    space, calibration = maker.calibration(space)
+    order = maker.order(space, calibration)
+    task = Task(
+        model=pack(model),
+        shapes=shapes,
+        goals=goals,
+        samples=pack(maker.packed()) if samples is not None else None,
+        calibration=None if calibration is None else pack(calibration),
+        order=order,
+        profiles={name: found for name, found in space.profiles.items() if name},
+        values=values,
+        on_gpu_clock=all(name in NETWORK_NAMES for name in space.backend),
+        fixed_batch=fixed,
+        timing=timing,
+        look=look,
+    )
+    return Plan(
+        task, space, model.name, model.inputs, model.is_quantized, calibration,
+        "" if samples is None else samples.about, sampler,
+        {name: _reach(found, model) for name, found in space.profiles.items() if name},
+    )  # fmt: skip
+
+
+def _opened(model: Model, data: Data) -> Samples | None:
+    source: Any = data.source
+    if source is None or all(hasattr(source, name) for name in ("about", "id_of", "read")):
+        found: Samples | None = source
+        return found
+    return open_samples(source, model, data.preprocessing)
+
+
+class _Maker:
+    def __init__(
+        self, model: Model, samples: Samples | None, data: Data, listener: Listener, cancel: threading.Event | None
+    ) -> None:
+        self.model, self.samples, self.data = model, samples, data
+        self.listener, self.cancel = listener, cancel
+        self.folder = EngineStore().folder / "tuning" / model.sha256[:16]
+
+    @property
+    def _calibrated(self) -> int:
+        """How many of the samples are for calibration: a third of few."""
+        assert self.samples is not None
+        return min(self.data.calibrated, max(1, len(self.samples) // 3))
+
+    def _is_wanted(self, space: Space) -> bool:
+        return "int8" in space.precision and not self.model.is_quantized
+
+    def calibration(self, space: Space) -> tuple[Space, str | None]:
+        """The file with ranges, and the space with the algorithms that it offers."""
+        if not self._is_wanted(space):
+            return space, None
+        if self.data.calibration is not None:
+            if kind_of(self.data.calibration) == TABLE:
+                own = read_table(self.data.calibration).algorithm
+                space = replace(space, algorithm=(own if own in space.algorithm else space.algorithm[0],))
+            return space, str(Path(self.data.calibration).absolute())
+        if self.samples is None:
+            return space, None
+        indices = list(choose(len(self.samples), None))[: self._calibrated]
+        name = self._name("ranges", indices)
+        path = self.folder / f"{name}.calib"
+        if not path.exists():
+            found = collect(
+                self.model,
+                _part(self.samples, indices),
+                count=None,
+                listener=self.listener,
+                cancel=self.cancel,
+                partial=self.folder / f"{name}.part",
+            )
+            save_collection(found, path)
+            (self.folder / f"{name}.part").unlink(missing_ok=True)
+        return space, str(path)
+
+    def order(self, space: Space, calibration: str | None) -> tuple[str, ...]:
+        """The nodes that int8 harms most first; none where no layer may stay in float."""
+        if calibration is None or self.samples is None or not any(space.in_float) or not self._is_wanted(space):
+            return ()
+        table = read_ranges(calibration, self.model, space.algorithm[0], listener=self.listener)
+        rest = _part(self.samples, list(range(self._calibrated, len(self.samples))))
+        text = json.dumps(sorted(table.amax.items()))
+        path = self.folder / f"{self._name('order', [len(rest), *text.encode()])}.json"
+        if path.exists():
+            return tuple(json.loads(path.read_text()))
+        found = sensitivity(
+            self.model, table, rest, count=min(SENSITIVE, len(rest)), listener=self.listener, cancel=self.cancel
+        )
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps(found.order))
+        draft.replace(path)
+        return found.order
+
+    def packed(self) -> Path:
+        """The samples on which outputs are compared: others than those of the calibration."""
+        assert self.samples is not None
+        start = self._calibrated if self.data.calibration is None else 0
+        indices = list(choose(len(self.samples), self.data.compared, skip=start))
+        path = self.folder / f"{self._name('samples', indices)}.samples"
+        if not path.exists():
+            self.listener(Progress("Packing samples", 0, None))
+            pack_samples(self.samples, indices, path)
+        return path
+
+    def _name(self, what: str, indices: Iterable[int]) -> str:
+        """By what it is made of. The samples are told by their source, its words and time."""
+        assert self.samples is not None
+        told = [what, self.samples.about, len(self.samples), list(indices), self.samples.read(0).digest]
+        told.append(self.samples.read(len(self.samples) - 1).digest)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return f"{what}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
+
+
+def _part(samples: Samples, indices: list[int]) -> Samples:
+    from workbench.calibration.samples import Part
+
+    return Part(samples, indices)
+
+
+def _reach(profiles: tuple[OptimizationProfile, ...], model: Model) -> tuple[int, int]:
+    """The smallest and largest batch that one of the profiles takes."""
+    axes = [spec.name for spec in model.inputs if 0 in spec.open_axes]
+    ranges = [item.ranges[name] for item in profiles for name in axes if name in item.ranges]
+    if not ranges:
+        return 1, 1 << 30
+    return min(item.min[0] for item in ranges), max(item.max[0] for item in ranges)
+
+
+def usual_space(ground: Ground, model: Model, *, has_data: bool) -> Space:
+    """What is worth trying on such a machine: what its back ends can build and run, and a few values of the rest."""
+    running = tuple(name for name, item in ground.supports.items() if item.can_build and item.can_run)
+    if not running:
+        raise ConfigError(f"no back end can both build and run on {ground.host}; see `workbench backends`.")
+    precisions = [
+        name
+        for name in ("fp32", "fp16", "int8")
+        if any(name in ground.supports[item].precisions for item in running)
+        and (name != "int8" or has_data or model.is_quantized)
+    ]
+    nvidia = any(name in NETWORK_NAMES for name in running)
+    layers = len(quantizable(model)) if "int8" in precisions and not model.is_quantized else 0
+    cores = ground.machine.cores
+    return Space(
+        backend=running,
+        precision=tuple(precisions),
+        algorithm=("entropy", "minmax", "percentile"),
+        in_float=tuple(sorted({0, *(count for count in (1, 2, 4) if count < layers)})),
+        optimization_level=(None, 5) if nvidia else (None,),
+        cuda_graph=(True, False) if nvidia else (True,),
+        threads=tuple(dict.fromkeys((None, 1, *([cores // 2] if cores > 3 else [])))),
+    )
