@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for the user's mistakes, 1 for failures. A command returns what
     --json prints, what people read, and a status of its own where what it found is a failure."""
     given = _parser().parse_args(arguments)
+    given.line = shlex.join(["workbench", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         data, text, *status = _verb(given.run)(given)
     except WorkbenchError as error:

@@ -60,6 +60,7 @@ def test_it_ends_with_a_front_its_best_engine_in_the_store_and_a_report(
     assert best["config"]["precision"] == best["candidate"]["precision"]
     assert best["trial"] in best["tied"] and best["reason"]
     assert found["report"] == str(report) and "<html" in report.read_text()
+    assert "--limit 'top1<=5'" in load_tuned(kept).again["Shell"]
     assert load_tuned(kept).trials[0].id == found["trials"][0]["id"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from helpers_building import ROOT
 
 from workbench.errors import BackendError, ConfigError
@@ -40,15 +40,26 @@ def test_without_a_scheduler_work_is_done_in_this_process() -> None:
         assert isinstance(crew, Alone)
 
 
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Any]:
+    """One that asks for no certificate, as clusters often do: its address is enough."""
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "protocol": "tcp://"}
+    with LocalCluster(processes=False, host="127.0.0.1", **options) as cluster:
+        yield cluster
+
+
 @pytest.mark.parametrize("how", ["client", "cluster", "address", "file"])
-def test_a_crew_is_made_of_whatever_names_a_scheduler(how: str, cluster: Any, client: Client, tmp_path: Path) -> None:
+def test_a_crew_is_made_of_whatever_names_a_scheduler(
+    how: str, cluster: Any, plain: Any, client: Client, tmp_path: Path
+) -> None:
     file = tmp_path / "scheduler.json"
-    file.write_text(f'{{"address": "{cluster.scheduler_address}"}}')
-    named = {"client": client, "cluster": cluster, "address": cluster.scheduler_address, "file": str(file)}
+    file.write_text(f'{{"address": "{plain.scheduler_address}"}}')
+    named = {"client": client, "cluster": cluster, "address": plain.scheduler_address, "file": str(file)}
     level = logging.getLogger("distributed").level
     with connect(named[how]) as crew:
         assert isinstance(crew, DaskCrew)
-        assert list(crew.grounds()) == list(client.nthreads())
+        found = plain if how in ("address", "file") else cluster
+        assert list(crew.grounds()) == list(found.scheduler_info["workers"])
     assert client.status == "running" and logging.getLogger("distributed").level == level
 
 
@@ -63,6 +74,8 @@ def test_a_local_cluster_cannot_be_reached_from_elsewhere(cluster: Any) -> None:
     assert listening == {"127.0.0.1"}
     with urllib.request.urlopen(cluster.dashboard_link, timeout=60) as page:
         assert page.status == 200
+    with pytest.raises((OSError, TypeError)), Client(cluster.scheduler_address, timeout=5):
+        """Whoever has no certificate is refused."""
 
 
 def test_each_gpu_has_a_worker_of_its_own() -> None:
@@ -101,9 +114,9 @@ def test_what_names_no_scheduler_is_refused(wrong: Any) -> None:
         pass
 
 
-def test_clients_that_cannot_be_used_are_refused(cluster: Any) -> None:
+def test_clients_that_cannot_be_used_are_refused(cluster: Any, plain: Any) -> None:
     async def give_an_asynchronous_one() -> None:
-        async with Client(cluster.scheduler_address, asynchronous=True, set_as_default=False) as client:
+        async with Client(plain.scheduler_address, asynchronous=True, set_as_default=False) as client:
             with pytest.raises(ConfigError, match="asynchronous"), connect(client):
                 pass
 

@@ -81,7 +81,7 @@ def test_a_candidate_far_off_stands_at_the_edge_and_is_told() -> None:
 def test_the_table_of_the_front_tells_intervals_limits_and_the_best(tmp_path: Path) -> None:
     path = save(front_plot(tuned()), tmp_path / "front.csv")
     head, *rows = csv.reader(path.read_text().splitlines())
-    assert head[2:5] == ["median latency in ms", "95 % from", "95 % to"]
+    assert head[2:5] == ["median latency in ms", "interval from", "to"]
     assert head[5] == "points of top-1 accuracy lost"
     assert rows[2] == [
         "onnxruntime int8 entropy",

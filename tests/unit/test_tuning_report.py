@@ -131,7 +131,7 @@ def test_code_that_is_known_to_search_again_is_taken() -> None:
 def test_a_search_without_a_best_says_why() -> None:
     found = tuned(columns=(Column(HERE),), goals=Goals(limits=(Limit("latency", 0.001),)))
     report = collect_search(found, recordings=[])
-    assert report.verdict == ("nothing is within the limits.",)
+    assert report.verdict == ("Nothing is within the limits.",)
     assert report.searches[0].columns[0].front is None
     html(report), markdown(report)
 

@@ -51,6 +51,7 @@ def tune(options: argparse.Namespace) -> tuple[Any, str]:
             profile=next(iter(parse_profiles(options.shapes)), None),
             timing=Timing(TIMING.iterations, limit_s=options.limit_s or TIMING.limit_s),
             sampler=options.sampler,
+            again={"Shell": options.line},
             controls=controls,
             each=shown.begun,
             listener=shown,

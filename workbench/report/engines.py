@@ -13,7 +13,7 @@ from workbench.fusion.files import read_nodes
 from workbench.model import Model, load_model
 from workbench.recipe import differences
 from workbench.report.choosing import Chosen, Group, Row
-from workbench.report.facts import EngineFacts, ModelFacts
+from workbench.report.facts import EngineFacts, ModelFacts, joined
 from workbench.tables import Table
 from workbench.types import BOUNDS, count_of
 
@@ -124,7 +124,7 @@ def shape_table(engines: Sequence[EngineFacts], stock: Stock) -> Table | None:
 
 
 def _shapes(item: EngineFacts, engine: Engine) -> Iterator[tuple[str, ...]]:
-    name = ", ".join(item.names) or item.key[:8]
+    name = joined(item.names) or item.key[:8]
     for number, profile in enumerate(engine.config.profiles, 1):
         for kind, ranges in (("", profile.ranges), (" (its content)", profile.values)):
             for tensor, sizes in ranges.items():

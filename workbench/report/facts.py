@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workbench.comparison import Comparison
@@ -51,7 +51,12 @@ class EngineFacts:
     def title(self) -> str:
         """'tensorrt 8.6.0 fp16', with the names that studies give it."""
         what = " ".join(filter(None, (self.backend, self.release, self.precision)))
-        return f"{', '.join(self.names)} ({what})" if self.names else what
+        return f"{joined(self.names)} ({what})" if self.names else what
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names side by side; parted by ';' where some hold a comma themselves, as a candidate's does."""
+    return ("; " if any("," in name for name in names) else ", ").join(names)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ th {{ color: var(--wb-quiet); font-weight: 400; }}
 td {{ white-space: nowrap; }}
 td.l {{ white-space: normal; min-width: 14em; }}
 .n {{ text-align: right; }}
-dl {{ display: grid; grid-template-columns: minmax(90px, max-content) minmax(0, 1fr); gap: 3px 18px; }}
-dt {{ color: var(--wb-quiet); }}
+dl {{ display: grid; grid-template-columns: fit-content(36%) minmax(0, 1fr); gap: 3px 18px; }}
+dt {{ color: var(--wb-quiet); min-width: 90px; }}
 dd {{ margin: 0; }}
 code, pre {{ font-family: ui-monospace, monospace; font-size: 13px; }}
 pre {{ background: var(--wb-soft); border-radius: 4px; padding: 10px 12px; margin: 4px 0 10px; white-space: pre-wrap; }}

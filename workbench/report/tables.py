@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.comparison import Comparison
-from workbench.report.facts import EngineFacts
+from workbench.report.facts import EngineFacts, joined
 from workbench.study import Study
 from workbench.tables import Table
 
@@ -39,7 +39,7 @@ def engine_table(engines: Sequence[EngineFacts]) -> Table:
     )
     rows = tuple(
         (
-            ", ".join(item.names) or item.model, item.key[:12], f"{item.backend} {item.release}".strip(),
+            joined(item.names) or item.model, item.key[:12], f"{item.backend} {item.release}".strip(),
             item.precision,
             None if item.build_s is None else round(item.build_s, 1),
             None if item.plan_bytes is None else round(item.plan_bytes / 1e6, 2),
@@ -60,7 +60,7 @@ def provenances(study: Study) -> list[str]:
     names: dict[str, list[str]] = {}
     for item in study.measurements:
         names.setdefault(replace(item, rivals=()).provenance, []).append(item.name)
-    return [f"{', '.join(group)}: {told}." for told, group in names.items()]
+    return [f"{joined(group)}: {told}." for told, group in names.items()]
 
 
 def accuracy_tables(found: Comparison) -> tuple[Table, ...]:

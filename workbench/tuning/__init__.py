@@ -8,6 +8,7 @@ tune(..., scheduler="local")     on a Dask cluster of this machine; or an addres
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Goals, Limit, Score, parse_limit
 from workbench.tuning.plan import Data, Plan, make_plan, usual_space
+from workbench.tuning.recorded import recorded_sweeps
 from workbench.tuning.result import Best, Column, Tuned, load_tuned, save_tuned
 from workbench.tuning.running import Budget, Controls, run_search
 from workbench.tuning.space import Space
@@ -31,6 +32,7 @@ __all__ = [
     "load_tuned",
     "make_plan",
     "parse_limit",
+    "recorded_sweeps",
     "run_search",
     "save_tuned",
     "tune",

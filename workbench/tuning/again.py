@@ -27,6 +27,8 @@ def search_again(tuned: Shown, model: Model | None, again: Mapping[str, str] | N
     what = "Search again"
     if again:
         return Repeat(what, dict(again), "What was measured before is found again in the history.")
+    if not tuned.seconds:
+        return Repeat(what, note="Nothing was searched: these were measured one by one, as the notes above tell.")
     path = shown_path(model.path) if model is not None else f"{tuned.model}.onnx"
     words = ["workbench", "tune", path]
     for change in model.edits if model is not None else ():

@@ -70,9 +70,9 @@ def pick(scores: Mapping[str, Score], trials: Mapping[str, Trial], goals: Goals)
     allowed = [name for name, score in scores.items() if goals.allows(score)] or list(scores)
     left, tied, decided = allowed, tuple[str, ...](), ""
     for number, objective in enumerate(goals.objectives):
-        best = min(left, key=lambda name: scores[name].of(objective).value)
+        best = min(left, key=lambda name: goals.values(scores[name])[number])
         reach = scores[best].of(objective).high
-        left = [name for name in left if scores[name].of(objective).low <= reach]
+        left = [name for name in left if name == best or scores[name].of(objective).low <= reach]
         if number == 0:
             tied = tuple(left)
         if len(left) == 1:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import BackendError, ConfigError
 from workbench.machine import this_machine
 from workbench.tuning.crew import Alone, Crew
-from workbench.tuning.ground import _uuid
+from workbench.tuning.ground import gpu_identity
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -52,7 +52,8 @@ def connect(scheduler: Any = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[
 
 
 def local_cluster(workers: int | None = None, *, dashboard: bool = True) -> SpecCluster:
-    """A Dask cluster of this machine, to be closed by `close()` or as a context manager; nobody else can reach it.
+    """A Dask cluster of this machine, to be closed by `close()` or as a context manager. It listens on 127.0.0.1 and asks
+    for a certificate that only this process and its workers have; the dashboard, which can only be looked at, does not.
 
     A worker for each GPU that this process may use, which sees no other one; without GPUs two, so that the search goes
     on while one that died is started again. More are of no use: trials on one processor never run side by side.
@@ -61,11 +62,13 @@ def local_cluster(workers: int | None = None, *, dashboard: bool = True) -> Spec
     start by importing the script. Raises ConfigError, BackendError.
     """
     environments = worker_environments(visible_gpus(), workers)
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import Nanny, Scheduler, Security, SpecCluster
 
     quiet = {"silence_logs": logging.CRITICAL}
-    worker = {"host": _HOST, "nthreads": 1, "memory_limit": 0, **quiet}
-    options = {"host": _HOST, "port": 0, "dashboard": dashboard, "dashboard_address": f"{_HOST}:0"}
+    security = Security.temporary()
+    common = {"host": _HOST, "security": security, "protocol": "tls"}
+    worker = {**common, "nthreads": 1, "memory_limit": 0, **quiet}
+    options = {**common, "port": 0, "dashboard": dashboard, "dashboard_address": f"{_HOST}:0"}
     try:
         return SpecCluster(
             scheduler={"cls": Scheduler, "options": options},
@@ -74,6 +77,7 @@ def local_cluster(workers: int | None = None, *, dashboard: bool = True) -> Spec
                 for number, environment in enumerate(environments)
             },
             name="workbench",
+            security=security,
             **quiet,
         )
     except Exception as error:  # Dask raises what starting processes raises
@@ -100,7 +104,7 @@ def visible_gpus() -> tuple[str, ...]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return tuple(name.strip() for name in given.split(","))[:count]
-    return tuple(_uuid(index) or str(index) for index in range(count))
+    return tuple(gpu_identity(index) or str(index) for index in range(count))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from workbench.study import Study, Subject
 from workbench.timing import Measurement, Timing
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.finals import Finals
+from workbench.tuning.freed_memory import keep_freed_memory
 from workbench.tuning.goals import Goals, Limit, Score
 from workbench.tuning.ground import Ground, this_ground
 from workbench.tuning.parcels import Parcel, ParcelMissing
@@ -119,6 +120,7 @@ def carry_out(order: Order, data: Mapping[str, bytes]) -> tuple[str, Any]:
     if str(worker.id) != order.instance:  # Dask gives it out again when a worker comes back under its address
         return REPLACED, ""
     cancel = _cancels.setdefault(order.ticket, threading.Event())
+    keep_freed_memory()
     teller = _Teller(worker, order)
     _running.add(order.ticket)
     try:

@@ -75,7 +75,7 @@ def run_finals(
                 feeds.pop(name, None)
                 continue
             sessions[name] = session
-            engine = made.engines[0] if len(made.engines) == 1 else None
+            engine = made.engines[0] if made.hybrid is None else None
             size = sum(item.plan_bytes for item in made.engines)
             build_s = sum(item.build_s for item in made.engines)
             subjects[name] = Subject(name, candidate.backend, candidate.precision, engine, build_s, size)

@@ -30,7 +30,7 @@ _BIG_PX, _SMALL_PX, _RING_PX = 11.0, 7.5, 21.0
 def front_plot(tuned: Shown, column: str = "", x: str = "latency", y: str = "accuracy") -> Plot:
     """x, y: objectives. The column is the first by default. Raises ConfigError where nothing was measured yet."""
     facts = front_facts(tuned, column, x, y)
-    ends = ("95 % from", "95 % to")
+    ends = ("interval from", "to")
     heads = ("", "precision", facts.x.title, *ends, facts.y.title, *ends, "within the limits", "on the front", "best")
     rows = [
         (item.name, item.precision, *_numbers(item.x), *_numbers(item.y), "yes" if item.is_allowed else "no",

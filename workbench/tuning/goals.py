@@ -18,6 +18,7 @@ OBJECTIVES = ("latency", "throughput", "accuracy", "size", "memory")
 points or percent. size: bytes of the plan. memory: bytes that the open engine takes, on the GPU or else in the process
 (there as far as the system tells)."""
 CAUTION = 1.25
+_FAR = 1e300
 _LIMIT = re.compile(r"\s*([\w-]+)\s*(<=|>=)\s*([^\s<>=]+)\s*(ms|/s|points?|%)?\s*")
 
 
@@ -93,8 +94,8 @@ class Goals:
         return all(limit.holds(score) for limit in self.limits)
 
     def values(self, score: Score) -> tuple[float, ...]:
-        """One for each objective, smaller is better; what is not finite as a very large number."""
-        return tuple(min(score.of(name).value, 1e300) for name in self.objectives)
+        """One for each objective, smaller is better; what is infinite or no number as a very large one."""
+        return tuple(_FAR if not (value := score.of(name).value) < _FAR else value for name in self.objectives)
 
     def dominates(self, one: Score, other: Score) -> bool:
         """Whether `one` is as good in every objective, and better in one, as measured."""
@@ -149,12 +150,11 @@ def _cautious(score: Score) -> Score:
 def front(scores: Mapping[str, Score], goals: Goals) -> tuple[str, ...]:
     """Names of those that no other one dominates, of those within the limits; the best of the first objective first."""
     allowed = {name: score for name, score in scores.items() if goals.allows(score)}
-    kept = [
-        name
-        for name, score in allowed.items()
-        if not any(goals.dominates(other, score) for rival, other in allowed.items() if rival != name)
-    ]
-    return tuple(sorted(kept, key=lambda name: goals.values(allowed[name])))
+    kept: list[str] = []
+    for name in sorted(allowed, key=lambda name: goals.values(allowed[name])):  # none is dominated by a later one
+        if not any(goals.dominates(allowed[other], allowed[name]) for other in kept):
+            kept.append(name)
+    return tuple(kept)
 
 
 def parse_limit(text: str) -> tuple[Limit, str]:

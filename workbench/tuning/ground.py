@@ -51,10 +51,10 @@ def _gpu() -> str:
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if not first.isdigit():
         return first or "0"
-    return _uuid(int(first)) or first
+    return gpu_identity(int(first)) or first
 
 
-def _uuid(index: int) -> str:
+def gpu_identity(index: int) -> str:
     """Equal for the GPU in every process, however it is numbered there; '' where the driver does not tell."""
     try:
         import pynvml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.accuracy import finite
@@ -25,18 +26,26 @@ def find_trial(history: History, task: Task, candidate: Candidate, machine_id: s
 
 
 def trial_of(history: History, trial_id: str) -> Trial | None:
-    """None where there is none, or what is kept of it cannot be read."""
+    """None where there is none, or what is kept of it cannot be read: it is measured again then."""
     try:
-        run = history.get(trial_id)
-        return trial_from_json(history.data(run)["trial"]) if run.id == trial_id else None
-    except (UnknownRun, KeyError, TypeError):
+        (data,) = history.data_of([Run(trial_id, "")])
+        return trial_from_json(data["trial"])
+    except (StoreError, KeyError, TypeError, ValueError):
         return None
-    except StoreError:
-        return None  # damaged: it is measured again
+
+
+def trials_of(history: History, trial_ids: Sequence[str]) -> dict[str, Trial]:
+    """Of many at once, by id, in this order, without those that are not there or cannot be read."""
+    try:
+        kept = history.data_of([Run(trial_id, "") for trial_id in trial_ids])
+        return {trial_id: trial_from_json(data["trial"]) for trial_id, data in zip(trial_ids, kept, strict=True)}
+    except (StoreError, KeyError, TypeError, ValueError):
+        found = {trial_id: trial_of(history, trial_id) for trial_id in trial_ids}
+        return {trial_id: trial for trial_id, trial in found.items() if trial is not None}
 
 
 def keep_trial(history: History, trial: Trial, task: Task, ground: Ground, model: str) -> None:
-    """Once: a trial that is there already stays as it is. model: its name."""
+    """Once: one that is there already stays as it is. model: its name. Raises StoreError where it cannot be kept."""
     score, candidate = trial.score, trial.candidate
     run = Run(
         trial.id,
@@ -62,9 +71,14 @@ def keep_trial(history: History, trial: Trial, task: Task, ground: Ground, model
         loss=finite(score.loss.value) if score else None,
         note=trial.reason,
     )
-    with contextlib.suppress(StoreError):
+    data = {"trial": trial.to_json()}
+    try:
+        history.add(run, data)
+    except StoreError:  # it is there already, or cannot be written
         if trial_of(history, trial.id) is None:
-            history.add(run, {"trial": trial.to_json()})
+            with contextlib.suppress(UnknownRun):
+                history.delete(run)  # it cannot be read
+            history.add(run, data)
 
 
 def still_there(trial: Trial, store: EngineStore) -> bool:

@@ -42,8 +42,8 @@ SENSITIVE = 64
 class Data:
     """Samples for calibration and comparison, which are different ones.
 
-    source, preprocessing: as calibration.samples.open_samples takes them, or what it gave. compared: on so many outputs are compared,
-    None for all that are left. calibrated: from so many ranges are collected, the first of an even spread.
+    source, preprocessing: as calibration.samples.open_samples takes them, or what it gave. compared: on so many
+    outputs are compared, None for all that are left. calibrated: from so many ranges are collected, the first of an even spread.
     calibration: a file with ranges that are there already.
     """
 
@@ -57,7 +57,8 @@ class Data:
 @dataclass(frozen=True)
 class Plan:
     """task: for the workers. space: what is searched. inputs: of the model. calibration: where its file lies here.
-    data: the samples in words. layers: how many nodes are in order."""
+    data: the samples in words. batches: what the sets of profiles take, smallest and largest, by name. again: code that
+    makes the same search, by title."""
 
     task: Task
     space: Space
@@ -68,6 +69,7 @@ class Plan:
     data: str = ""
     sampler: str = "auto"
     batches: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    again: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def goals(self) -> Goals:

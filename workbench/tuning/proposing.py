@@ -1,4 +1,4 @@
-"""Proposals of Optuna's samplers, from a window of the search, so that one costs as much after 10,000 trials as after 100.
+"""Proposals of Optuna's samplers, from a window of the search: one costs as much after 10,000 trials as after 100.
 
 Samplers look at every trial they know for each proposal. They know the last ones here and the best of all before them.
 """
@@ -238,8 +238,7 @@ def _best(trials: Sequence[FrozenTrial], most: int) -> list[FrozenTrial]:
     left = sorted((trial for trial in trials if not excess[trial.number]), key=lambda trial: trial.values)
     found: list[FrozenTrial] = []
     while left and len(found) < most:
-        layer: list[FrozenTrial] = []
-        rest = []
+        layer, rest = list[FrozenTrial](), list[FrozenTrial]()
         for trial in left:
             dominated = any(all(a <= b for a, b in zip(one.values, trial.values, strict=True)) for one in layer)
             (rest if dominated else layer).append(trial)

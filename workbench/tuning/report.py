@@ -69,7 +69,7 @@ def in_report(tuned: Tuned, again: Mapping[str, str] | None = None) -> Search:
         facts=tuple(_facts(tuned)),
         columns=tuple(_column(tuned, column, stock) for column in tuned.columns),
         trials=trials_table(tuned),
-        again=search_again(tuned, stock.models.get(tuned.model_sha256), again),
+        again=search_again(tuned, stock.models.get(tuned.model_sha256), again or tuned.again),
         notes=tuned.notes,
         recorded=tuned.recorded,
     )
@@ -157,7 +157,12 @@ def _verdict(tuned: Tuned, column: Column, several: bool) -> str:
     best = column.best
     if best is None:
         known = len(tuned.front(column.name))
-        return f"{where}nothing was chosen; {known} on the front." if known else f"{where}nothing is within the limits."
+        nothing = "nothing" if where else "Nothing"
+        return (
+            f"{where}{nothing} was chosen; {known} on the front."
+            if known
+            else f"{where}{nothing} is within the limits."
+        )
     trial = tuned.trial(best.trial)
     loss = _loss(trial.score) if trial.score is not None else ""
     sentences = [f"{where}{trial.candidate} is the best found.", best.reason, _against(column, best), loss]
@@ -196,7 +201,7 @@ def _against(column: Column, best: Best) -> str:
 def trials_table(tuned: Tuned) -> Table:
     """Every trial, whatever became of it."""
     several = len(tuned.columns) > 1
-    heads = ("trial", "candidate", "what became of it", "latency ms", "95 % interval", "lost", "size MB", "seconds")
+    heads = ("trial", "candidate", "what became of it", "latency ms", "interval", "lost", "size MB", "seconds")
     more = (*(("machine",) if several else ()), "worker", "why")
     rows = tuple(_row(place, item, several) for place, item in enumerate(tuned.trials, 1))
     return Table(f"All {len(rows)} trials", (*heads, *more), rows)

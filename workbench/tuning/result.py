@@ -16,6 +16,7 @@ from workbench.tables import Table
 from workbench.terminal import table
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Goals, Limit, Score, front, value_text
+from workbench.tuning.html import tuned_html
 from workbench.tuning.trial import COMPLETE, FAILED, PRUNED, Trial, trial_from_json
 from workbench.types import BuildConfig, config_from_json, config_to_json, count_of
 
@@ -65,8 +66,8 @@ class Column:
 class Tuned:
     """A search. id: 12 hexadecimal digits, the same whenever it goes on. state: one of RUNNING, PAUSED, FINISHED,
     STOPPED. trials: those of this search, in order, also from before it was stopped. columns: by kind of machine, the
-    one with most trials first. notes: sentences for the user. recorded: 'recorded on NVIDIA H200, ...', '' if it ran
-    here."""
+    one with most trials first. notes: sentences for the user. again: code that runs the same search, by title.
+    recorded: 'recorded on NVIDIA H200, ...', '' if it ran here."""
 
     id: str
     model: str
@@ -82,6 +83,7 @@ class Tuned:
     data: str = ""
     notes: tuple[str, ...] = ()
     recorded: str = ""
+    again: Mapping[str, str] = field(default_factory=dict)
 
     def trial(self, trial_id: str) -> Trial:
         """Raises ConfigError for one that is not of this search."""
@@ -140,16 +142,20 @@ class Tuned:
             rows.append((
                 str(item.candidate), f"{score.latency_ms.value:.3f}", turns, f"{score.throughput.value:,.0f}",
                 value_text("accuracy", score.loss.value, score.metric), f"{score.size_bytes / 1e6:.1f}",
-                f"{score.memory_bytes / 1e6:.1f}",
+                f"{score.memory_bytes / 1e6:.1f}" if score.memory_bytes else "",
             ))  # fmt: skip
         return Table(name, headers, tuple(rows))
 
     def __repr__(self) -> str:
         return f"<Tuned {self.id} of {self.model}: {self.summary}>"
 
+    def _repr_html_(self) -> str:
+        return tuned_html(self)
+
     def __str__(self) -> str:
         parts = [self.recorded] if self.recorded else []
-        parts += [f"{self.model}, {self.goals}: {self.state} after {self.seconds:.0f} s", self.summary]
+        after = f" after {self.seconds:.0f} s" if self.seconds else ""
+        parts += [f"{self.model}, {self.goals}: {self.state}{after}", self.summary]
         for column in self.columns:
             shown = self.rows(column.name)
             parts += ["", f"{column.name} ({column.sizes})" if column.sizes else column.name]
@@ -175,6 +181,7 @@ class Tuned:
             "data": self.data,
             "notes": list(self.notes),
             "recorded": self.recorded,
+            "again": dict(self.again),
             "trials": [item.to_json() for item in self.trials],
             "front": [item.id for item in self.front(first)],
             "best": _best_to_json(self, self.best),
@@ -240,6 +247,7 @@ def tuned_from_json(data: Mapping[str, Any]) -> Tuned:
         data=data["data"],
         notes=tuple(data["notes"]),
         recorded=data["recorded"],
+        again=data.get("again", {}),
     )
 
 

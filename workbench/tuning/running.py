@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from typing import Any
 
 from workbench.errors import BackendError, Cancelled, ConfigError, StoreError, WorkbenchError
 from workbench.runs import History
@@ -18,19 +20,20 @@ from workbench.tuning.crew import Crew, Report, Work, nonsense
 from workbench.tuning.finals import Finals
 from workbench.tuning.goals import value_text
 from workbench.tuning.ground import Ground
-from workbench.tuning.ledger import find_trial, keep_trial, still_there, trial_of
+from workbench.tuning.lane import ATTEMPTS, FINALS, Lane, open_lane
+from workbench.tuning.ledger import find_trial, keep_trial, still_there
 from workbench.tuning.plan import Plan
-from workbench.tuning.result import FINISHED, PAUSED, RUNNING, STOPPED, Best, Column, Running, Tuned, names_of
-from workbench.tuning.search import Search
-from workbench.tuning.space import Rules, firsts, sizes
+from workbench.tuning.recorded import keep_search
+from workbench.tuning.result import FINISHED, PAUSED, RUNNING, STOPPED, Best, Running, Tuned, names_of
+from workbench.tuning.space import firsts
 from workbench.tuning.task import config_of
 from workbench.tuning.trial import FAILED, Trial
 from workbench.tuning.trying import Job
 from workbench.types import Listener, LogLine, Progress, count_of, ignore
 
 PHASE = "Tuning"
-ATTEMPTS = 3
-"""On so many workers a candidate is tried that workers died of, or answered nonsense to."""
+FAULTS, REST_S = 3, 30.0
+"""A worker that fails so often in a row rests so long, and twice as long each time it fails again."""
 _WAIT_S = 0.5
 _SHOWN_EVERY_S = 0.5
 
@@ -61,6 +64,14 @@ class Controls:
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True)
+class Clock:
+    """The system's; a simulation brings its own. In seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
 def run_search(
     plan: Plan,
     crew: Crew,
@@ -69,12 +80,13 @@ def run_search(
     controls: Controls | None = None,
     each: Callable[[Tuned], None] = lambda tuned: None,
     listener: Listener = ignore,
+    clock: Clock | None = None,
 ) -> Tuned:
     """Search until the budget is spent, then measure the finalists in turns; whatever was found before counts.
 
     each: gets what is known, after every trial and about twice a second. Raises BackendError where nobody is there to
     work or all have gone (what was finished is kept, and the next call goes on), StoreError where another process is at
-    this very search, Cancelled.
+    this very search or nothing can be kept, Cancelled.
     """
     store = EngineStore()
     lock = store.lock(f"tuning-{plan.id}")
@@ -83,22 +95,9 @@ def run_search(
     except TimeoutError as error:
         raise StoreError(f"another process is at this search ({plan.id}); wait for it, or stop it there.") from error
     try:
-        return _Run(plan, crew, budget or Budget(), controls or Controls(), each, listener).run()
+        return _Run(plan, crew, budget or Budget(), controls or Controls(), each, listener, clock or Clock()).run()
     finally:
         lock.release()
-
-
-@dataclass
-class _Lane:
-    """A column under way: its search, and what a ground of it looks like."""
-
-    ground: Ground
-    rules: Rules
-    search: Search
-    sizes: str
-    retry: list[Candidate] = field(default_factory=list)
-    is_done: bool = False
-    result: Column = field(default_factory=lambda: Column(""))
 
 
 @dataclass
@@ -122,76 +121,135 @@ class _Run:
         controls: Controls,
         each: Callable[[Tuned], None],
         listener: Listener,
+        clock: Clock,
     ) -> None:
         self.plan, self.crew, self.budget, self.controls = plan, crew, budget, controls
-        self.each, self.listener = each, listener
+        self.id = plan.id
+        self.each, self.listener, self.clock = each, listener, clock
         self.history, self.store = History(), EngineStore()
-        self.lanes: dict[str, _Lane] = {}
+        self.lanes: dict[str, Lane | None] = {}
         self.given: dict[str, _Given] = {}
         self.trials: dict[str, Trial] = {}
-        self.failures: dict[str, list[str]] = {}
-        self.avoided: dict[str, set[str]] = {}
         self.notes: dict[str, None] = {}
-        self.began, self.shown, self.number = time.monotonic(), 0.0, 0
+        self.present: Mapping[str, Ground] = {}
+        self.columns: set[str] = set()
+        self.faults: dict[str, int] = {}
+        self.rests: dict[str, float] = {}
+        self.began = self.attended = clock.monotonic()
+        self.shown, self.number = 0.0, 0
 
     # ---- the whole
 
     def run(self) -> Tuned:
         try:
-            self._work(self._hand_out_trials)
+            self._work(self._hand_out_trials, self._trials_are_left)
+            self._give_back()
             if not self.trials and not self.controls.cancel.is_set():
                 raise BackendError(" ".join(["Nothing could be tried.", *self.notes]))
-            if not self.controls.cancel.is_set():
-                self._work(self._hand_out_finals)
+            self._measure_finalists()
         except BaseException:
-            for lane in self.lanes.values():
-                for item in self.given.values():
-                    if isinstance(item.work, Job) and item.ground.column == lane.ground.column:
-                        lane.search.give_back(item.work.candidate)
+            self._give_back()
             raise
         if self.controls.cancel.is_set():
-            found = self._show(STOPPED, always=True)
+            found = self._show(STOPPED)
+            keep_search(found)
             raise Cancelled(
                 f"stopped after {count_of(len(found.trials), 'trial')}; the same search goes on from there."
             )
-        for lane in self.lanes.values():
+        for lane in self._open_lanes():
             self._finish(lane)
-        return self._show(FINISHED, always=True)
+        found = self._show(FINISHED)
+        keep_search(found)
+        return found
 
-    def _work(self, hand_out: Callable[[str, Ground], Work | None]) -> None:
+    def _measure_finalists(self) -> None:
+        """Where all workers leave meanwhile, what was found counts as it was measured first."""
+        if self.controls.cancel.is_set():
+            return
+        try:
+            self._work(self._hand_out_finals, self._finals_are_left)
+        except BackendError as error:
+            self.given.clear()
+            self.notes[f"The finalists could not be measured in turns: {error}"] = None
+
+    def _give_back(self) -> None:
+        """Candidates that were not tried to an end; the next call of this search begins with them."""
+        for item in self.given.values():
+            lane = self.lanes[item.ground.column]
+            if lane is not None and isinstance(item.work, Job):
+                lane.search.give_back(item.work.candidate)
+        for lane in self._open_lanes():
+            for candidate in lane.retry.values():
+                lane.search.give_back(candidate)
+            lane.retry.clear()
+
+    def _open_lanes(self) -> list[Lane]:
+        return [lane for lane in self.lanes.values() if lane is not None]
+
+    def _work(self, hand_out: Callable[[str, Ground], Work | None], is_left: Callable[[], bool]) -> None:
         """Until there is nothing to give and nothing under way."""
-        stopped = False
+        stopped = waiting = False
         while True:
-            if self.controls.cancel.is_set() and not stopped:
-                self.crew.stop()
-                stopped = True
-            waiting = self._hand_out(hand_out) if not stopped else False
+            if self.controls.cancel.is_set():
+                if not stopped:
+                    self.crew.stop()
+                stopped, waiting = True, False
+            else:
+                waiting = self._hand_out(hand_out, is_left)
             if not self.given and not waiting:
                 return
             for report in self.crew.wait(_WAIT_S, self._hear):
                 self._settle(report)
             self._give_up_silent()
-            self._show(PAUSED if self.controls.pause.is_set() else RUNNING)
+            self._show_now_and_then()
 
-    def _hand_out(self, hand_out: Callable[[str, Ground], Work | None]) -> bool:
+    def _hand_out(self, hand_out: Callable[[str, Ground], Work | None], is_left: Callable[[], bool]) -> bool:
         """A work to every worker whose seat is free. Whether to come back although nothing is under way."""
-        if self.controls.pause.is_set():
-            time.sleep(0 if self.given else _WAIT_S)
-            return not self.controls.stop.is_set()
-        grounds = self.crew.grounds()
+        if self._is_paused():
+            if not self.given:
+                self.clock.sleep(_WAIT_S)
+            return True
+        self.present = dict(self.crew.grounds())
+        self.columns = {ground.column for ground in self.present.values()}
         busy = {item.ground.seat for item in self.given.values()}
-        for worker, ground in grounds.items():
+        for worker, ground in self._rested().items():
             if ground.seat in busy:
                 continue
             work = hand_out(worker, ground)
             if work is not None:
                 busy.add(ground.seat)
                 self._give(work, worker, ground)
-        return False
+        return self._is_deserted() and is_left()
+
+    def _is_deserted(self) -> bool:
+        """Whether nobody is there now. Raises BackendError where nobody has been there for long."""
+        now = self.clock.monotonic()
+        if self.present or self.given:
+            self.attended = now
+            return False
+        if now - self.attended > self.budget.patience_s:
+            raise BackendError(
+                f"all workers have left, and none has come for {self.budget.patience_s:.0f} s; what was finished is "
+                "kept: start the search again to go on."
+            )
+        return True
+
+    def _rested(self) -> dict[str, Ground]:
+        """Those that are present, without those that failed again and again lately where their column has others."""
+        now = self.clock.monotonic()
+        fresh = {name: ground for name, ground in self.present.items() if self.rests.get(name, now) <= now}
+        columns = {ground.column for ground in fresh.values()}
+        return {name: item for name, item in self.present.items() if name in fresh or item.column not in columns}
+
+    def _column(self, ground: Ground) -> Collection[str]:
+        return [name for name, item in self._rested().items() if item.column == ground.column]
+
+    def _is_paused(self) -> bool:
+        return self.controls.pause.is_set() and not self.controls.stop.is_set()
 
     def _give(self, work: Work, worker: str, ground: Ground) -> None:
         self.number += 1
-        work_id, now = f"{self.plan.id}-{self.number}", time.monotonic()
+        work_id, now = f"{self.id}-{self.number}", self.clock.monotonic()
         self.given[work_id] = _Given(work, worker, ground, now, now)
         self.crew.give(work_id, work, worker)
 
@@ -199,22 +257,21 @@ class _Run:
         item = self.given.get(work_id)
         if item is None:
             return
-        item.heard = time.monotonic()
+        item.heard = self.clock.monotonic()
         if isinstance(event, Progress):
             item.phase = event.phase
         self.listener(event)
-        self._show(RUNNING)
+        self._show_now_and_then()
 
     # ---- trials
 
     def _hand_out_trials(self, worker: str, ground: Ground) -> Work | None:
         lane = self._lane(ground)
-        if lane is None:
+        if lane is None or self._is_over():
             return None
-        for candidate in lane.retry:
-            if self._may_try(candidate, worker, ground):
-                lane.retry.remove(candidate)
-                return self._job(candidate, lane)
+        again = lane.next_retry(worker, self._column(ground)) if lane.retry else None
+        if again is not None:
+            return self._job(again, lane)
         while not self._is_spent():
             asked = lane.search.ask()
             if asked is None:
@@ -225,58 +282,49 @@ class _Run:
             self._keep(known, lane, ground)
         return None
 
-    def _is_spent(self) -> bool:
-        if self.controls.stop.is_set():
+    def _trials_are_left(self) -> bool:
+        lanes = self._open_lanes()
+        left = not lanes or any(lane.retry or lane.search.remaining != 0 for lane in lanes)
+        return left and not self._is_over() and (not self._is_spent() or any(lane.retry for lane in lanes))
+
+    def _is_over(self) -> bool:
+        """Whether nothing new begins."""
+        if self.controls.stop.is_set() or self.controls.cancel.is_set():
             return True
         minutes = self.budget.minutes
-        if minutes is not None and time.monotonic() - self.began >= 60 * minutes:
-            return True
-        under_way = sum(isinstance(item.work, Job) for item in self.given.values())
-        waiting = sum(len(lane.retry) for lane in self.lanes.values())
-        return self.budget.trials is not None and len(self.trials) + under_way + waiting >= self.budget.trials
+        return minutes is not None and self.clock.monotonic() - self.began >= 60 * minutes
 
-    def _job(self, candidate: Candidate, lane: _Lane) -> Job:
-        rivals = {
-            str(trial.candidate): trial.score
-            for trial in self.trials.values()
-            if trial.is_complete and trial.score is not None and trial.column == lane.ground.column
-        }
-        return Job(self.plan.task, candidate, rivals, 1 + len(self.failures.get(candidate.key, ())))
+    def _is_spent(self) -> bool:
+        """What waits for another worker counts, where its column has workers."""
+        if self._is_over() or self.budget.trials is None:
+            return self._is_over()
+        waiting = sum(len(lane.retry) for lane in self._open_lanes() if lane.ground.column in self.columns)
+        return len(self.trials) + len(self.given) + waiting >= self.budget.trials
 
-    def _may_try(self, candidate: Candidate, worker: str, ground: Ground) -> bool:
-        """Elsewhere than where it failed, if there is an elsewhere."""
-        avoided = self.avoided.get(candidate.key, set())
-        others = [name for name, item in self.crew.grounds().items() if item.column == ground.column]
-        return worker not in avoided or not set(others) - avoided
+    def _job(self, candidate: Candidate, lane: Lane) -> Job:
+        return Job(self.plan.task, candidate, lane.rivals(), 1 + len(lane.failures.get(candidate.key, ())))
 
-    def _lane(self, ground: Ground) -> _Lane | None:
-        """The search of a ground's column; None where rules leave nothing to try there."""
+    def _lane(self, ground: Ground) -> Lane | None:
+        """Of a ground's column; None where rules leave nothing to try there."""
         if ground.column not in self.lanes:
-            rules = self.plan.rules(ground)
-            name = f"{self.plan.id} {ground.column}"
             try:
-                search = Search(
-                    name, self.plan.space, rules, self.plan.goals, self.store.folder, sampler=self.plan.sampler
-                )
+                lane = open_lane(self.plan, ground, self.history, self.store)
+                self.trials.update(lane.trials)
             except ConfigError as error:
                 self.notes[f"{ground.column}: {error}"] = None
-                return None
-            told = sizes(self.plan.space, rules)
-            self.lanes[ground.column] = _Lane(ground, rules, search, told)
-            for trial_id in search.trials:
-                trial = trial_of(self.history, trial_id)
-                if trial is not None:
-                    self.trials[trial.id] = trial
+                lane = None
+            self.lanes[ground.column] = lane
         return self.lanes[ground.column]
 
-    def _keep(self, trial: Trial, lane: _Lane, ground: Ground) -> None:
-        """A duplicate changes nothing."""
+    def _keep(self, trial: Trial, lane: Lane, ground: Ground) -> None:
+        """A duplicate changes nothing. It is in the history before the search knows it, and so in no case lost."""
         keep_trial(self.history, trial, self.plan.task, ground, self.plan.model_name)
-        self.trials.setdefault(trial.id, trial)
         lane.search.tell(trial)
+        lane.add(trial)
+        self.trials.setdefault(trial.id, trial)
         self.listener(LogLine("warning" if trial.state == FAILED else "info", self._told(trial)))
         self.listener(Progress(PHASE, len(self.trials), self.budget.trials))
-        self._show(RUNNING, always=True)
+        self._show(RUNNING)
 
     def _told(self, trial: Trial) -> str:
         """'trial 3 of 25: onnxruntime fp16: 0.083 ms, 0.00 points lost'."""
@@ -292,50 +340,53 @@ class _Run:
 
     def _settle(self, report: Report) -> None:
         item = self.given.pop(report.work_id, None)
-        if item is None:
+        lane = self.lanes[item.ground.column] if item else None
+        if item is None or lane is None:
             return
-        lane = self.lanes[item.ground.column]
         if report.cancelled:
             if isinstance(item.work, Job):
                 lane.search.give_back(item.work.candidate)
             return
-        failure = report.failure or nonsense(item.work, item.ground, report.result)
+        failure = report.failure or _why_not(item, report.result)
+        self._judge(item.worker, failure)
         if isinstance(item.work, Finals):
-            self._settle_finals(item, report, failure)
+            self._settle_finals(item, lane, report, failure)
         elif failure:
             self._lost(item, lane, failure)
         else:
             self._keep(report.result, lane, item.ground)
 
-    def _lost(self, item: _Given, lane: _Lane, failure: str) -> None:
+    def _judge(self, worker: str, failure: str) -> None:
+        """One that fails again and again may be broken: it would take all candidates from the others, and fail them."""
+        self.faults[worker] = count = self.faults.get(worker, 0) + 1 if failure else 0
+        if count >= FAULTS:
+            rest_s = REST_S * 2.0 ** (count - FAULTS)
+            self.rests[worker] = self.clock.monotonic() + rest_s
+            told = f"{worker} failed {count} times in a row and rests for {rest_s:.0f} s: {failure}"
+            self.listener(LogLine("warning", told))
+
+    def _lost(self, item: _Given, lane: Lane, failure: str) -> None:
         """Try it again, elsewhere if possible; after some attempts it is a failed trial."""
         assert isinstance(item.work, Job)
-        candidate = item.work.candidate
-        failures = self.failures.setdefault(candidate.key, [])
-        failures.append(f"{item.worker}: {failure}")
-        self.avoided.setdefault(candidate.key, set()).add(item.worker)
-        self.listener(LogLine("warning", f"{candidate} is tried again: {item.worker}: {failure}"))
-        if len(failures) < ATTEMPTS:
-            lane.retry.append(candidate)
+        candidate, ground = item.work.candidate, item.ground
+        if lane.fail(candidate.key, item.worker, failure):
+            self.listener(LogLine("warning", f"{candidate} is tried again: {item.worker}: {failure}"))
+            lane.retry[candidate.key] = candidate
             return
-        ground = item.ground
-        self._keep(
-            Trial(
-                id=self.plan.task.trial_id(candidate, ground.machine_id, judged=True),
-                candidate=candidate,
-                state=FAILED,
-                column=ground.column,
-                reason=f"tried {ATTEMPTS} times: {'; '.join(failures)}",
-                worker=item.worker,
-                at=_now(),
-                attempts=ATTEMPTS,
-            ),
-            lane,
-            ground,
+        trial = Trial(
+            id=self.plan.task.trial_id(candidate, ground.machine_id, judged=True),
+            candidate=candidate,
+            state=FAILED,
+            column=ground.column,
+            reason=f"tried {ATTEMPTS} times: {'; '.join(lane.failures[candidate.key])}",
+            worker=item.worker,
+            at=_now(),
+            attempts=ATTEMPTS,
         )
+        self._keep(trial, lane, ground)
 
     def _give_up_silent(self) -> None:
-        now = time.monotonic()
+        now = self.clock.monotonic()
         for work_id, item in list(self.given.items()):
             if now - item.heard > self.budget.patience_s:
                 self.crew.drop(work_id)
@@ -346,10 +397,10 @@ class _Run:
 
     def _hand_out_finals(self, worker: str, ground: Ground) -> Work | None:
         lane = self.lanes.get(ground.column)
-        if lane is None or lane.is_done:
+        if lane is None or lane.is_done or not lane.may_try(FINALS, worker, self._column(ground)):
             return None
         lane.is_done = True
-        trials = self._of(lane)
+        trials = lane.complete
         hand = firsts(self.plan.space, lane.rules)
         ids = finalists(trials, self.plan.goals, hand)
         names = names_of({item: trials[item].candidate for item in ids})
@@ -359,12 +410,12 @@ class _Run:
         self.listener(Progress("Measuring the finalists in turns", 0, None))
         return Finals(self.plan.task, {names[item]: trials[item].candidate for item in ids})
 
-    def _settle_finals(self, item: _Given, report: Report, failure: str) -> None:
-        lane = self.lanes[item.ground.column]
+    def _finals_are_left(self) -> bool:
+        return any(not lane.is_done for lane in self._open_lanes())
+
+    def _settle_finals(self, item: _Given, lane: Lane, report: Report, failure: str) -> None:
         if failure:
-            failures = self.failures.setdefault(lane.ground.column, [])
-            failures.append(failure)
-            lane.is_done = len(failures) >= ATTEMPTS
+            lane.is_done = not lane.fail(FINALS, item.worker, failure)
             if lane.is_done:
                 self.notes[f"The finalists could not be measured in turns: {failure}"] = None
             return
@@ -372,9 +423,9 @@ class _Run:
         record(found, self.listener)
         lane.result = replace(lane.result, finals=found)
 
-    def _finish(self, lane: _Lane) -> None:
+    def _finish(self, lane: Lane) -> None:
         """Who won, with its engine in the store."""
-        trials, result = self._of(lane), lane.result
+        trials, result = lane.complete, lane.result
         scores = {name: trial.score for name, trial in trials.items() if trial.score is not None}
         if result.finals is not None:
             again = rescored(trials, result.finalists, result.finals, self.plan.task.on_gpu_clock)
@@ -393,54 +444,66 @@ class _Run:
         config = config_of(self.plan.task, trial.candidate, self.plan.inputs, self.plan.calibration)
         lane.result = replace(lane.result, best=Best(chosen, trial.engines, config, tied, reason))
 
-    def _why_nobody(self, lane: _Lane) -> str:
-        own = [trial for trial in self.trials.values() if trial.column == lane.ground.column]
+    def _why_nobody(self, lane: Lane) -> str:
+        own = list(lane.trials.values())
         if own and all(trial.state == FAILED for trial in own):
             return f"every candidate failed; the first: {own[0].reason}"
         limits = " and ".join(map(str, self.plan.goals.limits))
         return f"no candidate stays within {limits}; ease a limit, or widen the space."
 
-    def _of(self, lane: _Lane) -> dict[str, Trial]:
-        column = lane.ground.column
-        return {name: item for name, item in self.trials.items() if item.column == column and item.is_complete}
-
     # ---- telling
 
-    def _show(self, state: str, *, always: bool = False) -> Tuned:
-        now = time.monotonic()
-        found = self._tuned(state, now)
-        if always or now - self.shown > _SHOWN_EVERY_S:
-            self.shown = now
-            self.each(found)
+    def _show(self, state: str) -> Tuned:
+        self.shown = self.clock.monotonic()
+        found = self._tuned(state, self.shown)
+        self.each(found)
         return found
 
+    def _show_now_and_then(self) -> None:
+        if self.clock.monotonic() - self.shown > _SHOWN_EVERY_S:
+            self._show(PAUSED if self._is_paused() else RUNNING)
+
     def _tuned(self, state: str, now: float) -> Tuned:
+        lanes = sorted(self._open_lanes(), key=lambda lane: -len(lane.trials))
         columns = [
             replace(
                 lane.result,
-                name=name,
+                name=lane.ground.column,
                 sizes=lane.sizes,
-                left_out=lane.rules.left_out(self.plan.space),
+                left_out=lane.left_out,
                 importance=lane.search.importance() if state == FINISHED else {},
             )
-            for name, lane in self.lanes.items()
+            for lane in lanes
         ]
-        count = {column.name: sum(item.column == column.name for item in self.trials.values()) for column in columns}
         return Tuned(
-            id=self.plan.id,
+            id=self.id,
             model=self.plan.model_name,
             model_sha256=self.plan.task.model.key,
             goals=self.plan.goals,
             state=state,
             trials=tuple(self.trials.values()),
-            columns=tuple(sorted(columns, key=lambda column: -count[column.name])),
+            columns=tuple(columns),
             running=tuple(_running(item, now) for item in self.given.values()),
             seconds=round(now - self.began, 1),
             at=_now(),
             shapes=self.plan.task.shapes,
             data=self.plan.data,
             notes=tuple(self.notes),
+            again=self.plan.again,
         )
+
+
+def _why_not(item: _Given, result: Any) -> str:
+    """Why this cannot be what came out, '' where it can."""
+    try:
+        found = nonsense(item.work, item.ground, result)
+        if not found and isinstance(result, Trial):
+            json.dumps(result.to_json())
+        if not found and isinstance(item.work, Finals) and not isinstance(result, Study):
+            return f"it answered with a {type(result).__name__}, not with a study"
+        return found
+    except Exception as error:  # whatever looking at nonsense raises
+        return f"its answer cannot be read ({type(error).__name__}: {error})"
 
 
 def _running(item: _Given, now: float) -> Running:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -225,9 +225,12 @@ def _opened(name: str, goals: Goals, folder: Path) -> tuple[optuna.Study, BaseSt
     event.listen(backend.engine, "connect", _be_quick)
     backend.engine.dispose()  # connections that were made before
     storage = optuna.storages.get_storage(backend)  # which remembers what it has read
-    directions = ["minimize"] * len(goals.objectives)
     study = optuna.create_study(
-        storage=storage, study_name=name, directions=directions, sampler=RandomSampler(seed=0), load_if_exists=True
+        storage=storage,
+        study_name=name,
+        directions=["minimize"] * len(goals.objectives),
+        sampler=RandomSampler(seed=0),  # idle: see proposing.py
+        load_if_exists=True,
     )
     return study, storage
 

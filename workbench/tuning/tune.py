@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from workbench.errors import BackendError, ConfigError
@@ -29,6 +30,7 @@ def tune(
     profile: OptimizationProfile | None = None,
     timing: Timing = TIMING,
     sampler: str = "auto",
+    again: Mapping[str, str] | None = None,
     controls: Controls | None = None,
     each: Callable[[Tuned], None] = lambda tuned: None,
     listener: Listener = ignore,
@@ -38,7 +40,7 @@ def tune(
     space: default is what is worth trying where it runs; a function changes that. data: samples, for int8 and for
     accuracy; without them outputs are compared on random arrays. scheduler: None for this process; 'local', an
     address, a dask.distributed Client or any cluster object. profile: whose opt shapes are timed, where samples do not
-    tell. The same call goes on where an earlier one ended.
+    tell. again: code that does the same, by title, for reports. The same call goes on where an earlier one ended.
 
     Raises ConfigError, ShapeError, FeedError before anything is tried; BackendError, StoreError, Cancelled.
     """
@@ -60,4 +62,5 @@ def tune(
         rules = plan.rules(ground)
         if next(rules.candidates(plan.space), None) is None:
             raise ConfigError(" ".join(["No candidate is left to try.", *rules.left_out(plan.space)]))
+        plan = replace(plan, again=again or {})
         return run_search(plan, crew, budget, controls=controls, each=each, listener=listener)

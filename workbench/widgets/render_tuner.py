@@ -130,17 +130,15 @@ def _sentence(text: str) -> str:
 def trial_card(trial: Trial, notes: Iterable[str] = ()) -> str:
     """Its knobs and numbers side by side, what it took, its engines, and why it ended early."""
     kind = " wb-error" if trial.state == FAILED else " wb-note" if trial.state == PRUNED else ""
-    reason = (
-        f"<p><b>{STATES[trial.state].capitalize()}:</b> {escape(_sentence(trial.reason))}</p>" if trial.reason else ""
-    )
+    text = f"{trial.reason.strip().rstrip('.')}."
+    reason = f"<p><b>{STATES[trial.state].capitalize()}:</b> {escape(text)}</p>" if trial.reason else ""
     numbers = score_facts(trial.score) if trial.score is not None else []
-    if numbers and not trial.is_complete:
-        numbers = [(f"{name}, short look", value) for name, value in numbers]
+    looked = ["The numbers are those of a short look."] if numbers and not trial.is_complete else []
     name = escape(str(trial.candidate))
     return (
         f"<div class='wb-card{kind}' data-trial='{escape(trial.id, quote=True)}'><h4>{name}</h4>"
         f"{reason}<div class='wb-pair'>{_list(knob_facts(trial))}{_list(numbers)}</div>"
-        f"{_warnings(trial.warnings)}{_lines([*notes, *_history(trial)])}{_engines(trial)}</div>"
+        f"{_warnings(trial.warnings)}{_lines([*looked, *notes, *_history(trial)])}{_engines(trial)}</div>"
     )
 
 

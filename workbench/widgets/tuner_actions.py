@@ -6,7 +6,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench.errors import WorkbenchError
 from workbench.widgets import render, render_tuner
 from workbench.widgets.parts import button
 from workbench.widgets.progress import ProgressView
@@ -50,12 +49,7 @@ class Actions:
     def _told(self) -> str:
         state = self.state
         doing = "Paused" if state.paused else "Finishing" if state.finishing else "Searching"
-        try:
-            budget = state.budget()
-            trials, minutes = budget.trials, budget.minutes
-        except WorkbenchError:  # the form was changed meanwhile
-            trials = minutes = None
-        line = render_tuner.status_line(state.tuned, trials, minutes, state.elapsed_s)
+        line = render_tuner.status_line(state.tuned, state.expected, state.minutes_given, state.elapsed_s)
         more = "; what is under way goes on" if state.paused and state.tuned and state.tuned.running else ""
         return f"<span role='status'>{doing} … {line}{more}</span>"
 

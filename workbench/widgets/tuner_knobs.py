@@ -15,7 +15,7 @@ from workbench.types import COMPUTED, PRECISIONS
 HINTS = {
     "backend": ", ".join(NAMES),
     "precision": ", ".join(PRECISIONS),
-    "algorithm": f"how ranges for int8 are found: {', '.join(COMPUTED)}",
+    "algorithm": ", ".join(COMPUTED),
     "in_float": "so many layers, those that int8 harms most, stay in float",
     "min_subgraph_size": "whole, or numbers: then the model runs in parts",
     "workspace_bytes": "default, or sizes as 256M, 1G",

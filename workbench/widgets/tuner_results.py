@@ -34,6 +34,7 @@ LEAST = 8
 """Of fewer complete trials nobody can say what a knob matters."""
 NOT_SEARCHED = "Nothing was searched yet: say above what matters and click Start, or explore a recorded search."
 NO_FINALS = "The finalists are measured in turns when the budget is spent, or when you click Finish now."
+_LOST = {"top1": "top-1 lost", "top5": "top-5 lost", "argmax": "answers changed %", "relative": "error %"}
 _DIGITS = {"latency": 3, "throughput": 0, "accuracy": 2, "size": 2, "memory": 1}
 
 
@@ -63,9 +64,8 @@ def column_of(tuned: Tuned, name: str) -> Column:
 
 
 def trial_heads(tuned: Tuned) -> tuple[str, ...]:
-    titles = {name: scale(name, metric_of(tuned)).title for name in OBJECTIVES}
-    short = {**titles, "throughput": "rows per second", "size": "plan MB", "memory": "memory MB"}
-    return ("#", "candidate", *short.values(), "took s", "")
+    lost = _LOST.get(metric_of(tuned), "lost")
+    return ("#", "candidate", "latency ms", "per second", lost, "plan MB", "memory MB", "took s", "")
 
 
 def trial_rows(tuned: Tuned, column: str) -> tuple[TrialRow, ...]:

@@ -18,6 +18,7 @@ from workbench.tuning import Column, Controls, Plan, Space, Trial, Tuned
 from workbench.tuning.recorded import recorded_sweeps
 from workbench.tuning.result import STOPPED
 from workbench.tuning.running import PHASE
+from workbench.tuning.space import MOST, count
 from workbench.types import LogLine, Progress, count_of
 from workbench.widgets.aside import Aside
 from workbench.widgets.state import BuilderState
@@ -54,6 +55,8 @@ class TunerState(WorkState, TunerFormState):
     def __init__(self, store: EngineStore | None = None, space: Space | None = None) -> None:
         self.recordings, self.recordings_error = _recordings()
         self.plan: Plan | None = None
+        self.expected: int | None = None
+        self.minutes_given: float | None = None
         self._aside = Aside()
         self._controls = Controls()
         super().__init__(store, space)
@@ -78,6 +81,7 @@ class TunerState(WorkState, TunerFormState):
         if code != self.searched_code:
             self.tuned = None
         self._controls = controls = Controls()
+        self.expected, self.minutes_given = self._expected(order), order.budget.minutes
         with self.hold_trait_notifications():
             self.searched_code, self.paused, self.finishing, self.recorded = code, False, False, ""
 
@@ -86,6 +90,13 @@ class TunerState(WorkState, TunerFormState):
             self._searched(order, controls)
 
         self._run(TUNING, work)
+
+    def _expected(self, order: Order) -> int | None:
+        """So many trials at most; None where nobody can tell."""
+        rules = self.rules()
+        if self.is_elsewhere or order.space is None or rules is None:
+            return order.budget.trials
+        return min(count(order.space, rules), order.budget.trials or MOST)
 
     def pause(self) -> None:
         """Give out no further trial until `resume`; what is under way goes on."""
@@ -153,18 +164,20 @@ class TunerState(WorkState, TunerFormState):
             raise BackendError(f"the search failed: {type(error).__name__}: {error}; the log has the lines.") from error
 
     def _listen_to_search(self, event: Progress | LogLine) -> None:
-        """The finalists are measured when the trials are over."""
+        """The finalists are measured when the trials are over; a small space has fewer than the budget."""
         if isinstance(event, Progress) and event.phase == FINALS:
             done = len(self.tuned.trials) if self.tuned is not None else 1
             self._listen(Progress(PHASE, done, done))
+        elif isinstance(event, Progress) and self.expected:
+            event = replace(event, total=max(self.expected, event.done))
         self._listen(event)
 
     def _stopped_search(self) -> Cancelled:
         self._settle()
         count = len(self.tuned.trials) if self.tuned is not None else 0
         if not count:
-            return Cancelled("cancelled; no trial had ended. The next Start begins anew.")
-        return Cancelled(f"cancelled; {count_of(count, 'trial')} are kept: the next Start goes on from there.")
+            return Cancelled("cancelled; no trial had ended, so the next start begins anew.")
+        return Cancelled(f"cancelled; {count_of(count, 'trial')} are kept: the next start goes on from there.")
 
     def _settle(self) -> None:
         """Nothing of it runs any more."""

@@ -1,0 +1,397 @@
+"""The search's driver: whatever workers do, no result is lost, none is measured twice, and columns stay apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers_tuning import (
+    H200,
+    L4,
+    ROUGH,
+    Chances,
+    Landscape,
+    SimulatedCrew,
+    ground,
+    hundred,
+    large_space,
+    plan,
+    support,
+)
+
+from workbench.building import build
+from workbench.errors import BackendError, Cancelled, StoreError
+from workbench.model import Model
+from workbench.runs import Filter, History
+from workbench.store import EngineStore
+from workbench.tuning import Budget, Controls, Goals, Limit, Space, Tuned, run_search
+from workbench.tuning.goals import front
+from workbench.tuning.lane import ATTEMPTS, RIVALS, open_lane
+from workbench.tuning.ledger import find_trial, keep_trial, trials_of
+from workbench.tuning.plan import Plan
+from workbench.tuning.result import FINISHED, PAUSED
+from workbench.tuning.running import Clock
+from workbench.tuning.trial import COMPLETE, FAILED
+from workbench.types import LogLine
+
+SMALL = Space(("tensorrt", "onnxruntime"), in_float=(0, 1), threads=(None, 1, 2), cuda_graph=(True, False))
+"""On a GPU 31 candidates, on a processor 24... few enough to try all of them."""
+TOP1 = Goals(metric="top1")
+
+
+def crew_of(count: int = 3, chances: Chances = Chances(), seed: int = 0, model: str = H200) -> SimulatedCrew:
+    workers = {f"w{number}": ground("host", f"GPU-{number}", model) for number in range(count)}
+    return SimulatedCrew(workers, chances, seed)
+
+
+def search(wanted: Plan, crew: SimulatedCrew, budget: Budget | None = None, **options: object) -> Tuned:
+    clock = Clock(crew.clock.monotonic, crew.clock.sleep)
+    return run_search(wanted, crew, budget or Budget(12, patience_s=300), clock=clock, **options)  # type: ignore[arg-type]
+
+
+def kept() -> dict[str, str]:
+    """Trials in the history: column and candidate by id."""
+    runs = History().list(Filter(kind="trial", limit=None))
+    return {
+        trial.id: f"{trial.column} {trial.candidate.key}"
+        for trial in trials_of(History(), [run.id for run in runs]).values()
+    }
+
+
+def assert_nothing_lost(found: Tuned, *crews: SimulatedCrew) -> None:
+    """Each candidate that was tried to its end is a trial, once."""
+    executed: Counter[tuple[str, str]] = sum((crew.executions for crew in crews), Counter())
+    assert max(executed.values()) == 1
+    trials = Counter((item.column, item.candidate.key) for item in found.trials)
+    assert max(trials.values()) == 1
+    assert executed.keys() <= trials.keys()
+    failed = {(item.column, item.candidate.key) for item in found.trials if item.state == FAILED}
+    assert trials.keys() == executed.keys() | failed
+    assert len(kept()) == len(found.trials)
+
+
+# ---- a hundred workers
+
+
+def test_a_hundred_rough_workers_lose_no_result_and_measure_none_twice() -> None:
+    crew = SimulatedCrew(hundred(), ROUGH, seed=1)
+    found = search(plan(large_space(), sampler="random"), crew, Budget(120, patience_s=300))
+    assert found.state == FINISHED
+    assert len(found.trials) == 120
+    assert sum(crew.lost.values()) > 10
+    assert_nothing_lost(found, crew)
+    assert max(crew.lost.values()) <= ATTEMPTS
+    assert crew.finals == Counter({H200: 1, L4: 1, "AMD EPYC, 8 cores": 1})
+    for column in found.columns:
+        of = found.of(column.name)
+        assert column.finals is not None and column.best is not None
+        assert {*column.finalists.values(), column.best.trial, *column.best.tied} <= of.keys()
+        assert {item.machine.gpus for item in column.finals.measurements} == {
+            crew.jobs[0][1] and next(g.machine.gpus for g in hundred().values() if g.column == column.name)
+        }
+
+
+def test_a_candidate_is_tried_again_elsewhere() -> None:
+    crew = crew_of(6, Chances(dies=0.15, nonsense=0.15, comes_back=1.0), seed=3)
+    found = search(plan(SMALL), crew, Budget(20, patience_s=300))
+    again = [workers for workers in crew.tried_on.values() if len(workers) > 1]
+    assert again
+    assert all(len(set(workers)) == len(workers) for workers in again)
+    assert max(item.attempts for item in found.trials if item.state == COMPLETE) > 1
+
+
+def test_a_broken_worker_rests_and_does_not_fail_everything() -> None:
+    crew = crew_of(5)
+    crew.broken = frozenset({"w0", "w1", "w2"})
+    found = search(plan(SMALL), crew, Budget(20, patience_s=300))
+    assert found.counts[FAILED] == 0
+    assert_nothing_lost(found, crew)
+    assert sum(worker in crew.broken for worker, _ in crew.jobs) < len(crew.jobs) / 2
+
+
+def test_where_all_workers_are_broken_candidates_fail_after_some_attempts_with_the_reason() -> None:
+    crew = crew_of(2)
+    crew.broken = frozenset({"w0", "w1"})
+    found = search(plan(SMALL), crew, Budget(4, patience_s=300))
+    assert [item.state for item in found.trials] == [FAILED] * 4
+    assert all(item.attempts == ATTEMPTS and "w0: " in item.reason for item in found.trials)
+    assert found.best is None
+    assert any("every candidate failed" in text for text in found.notes)
+
+
+def test_failures_in_one_column_do_not_count_in_another() -> None:
+    workers = {"h": ground("one", "GPU-0", H200), "l": ground("two", "GPU-1", L4)}
+    crew = SimulatedCrew(workers, broken=frozenset({"h"}))
+    found = search(plan(Space(("tensorrt",), ("fp32",), cuda_graph=(True,))), crew, Budget(2, patience_s=300))
+    assert {item.column: item.state for item in found.trials} == {H200: FAILED, L4: COMPLETE}
+
+
+def test_two_workers_on_one_processor_take_turns() -> None:
+    """The crew asserts that two works never have one seat."""
+    crew = SimulatedCrew({"a": ground("host"), "b": ground("host"), "c": ground("other")})
+    assert_nothing_lost(search(plan(SMALL), crew), crew)
+
+
+# ---- budgets and controls
+
+
+def test_minutes_end_a_search_and_what_is_under_way_is_finished() -> None:
+    crew = crew_of(3)
+    found = search(plan(large_space(), sampler="random"), crew, Budget(None, minutes=2, patience_s=300))
+    assert 3 < len(found.trials) < 30
+    assert_nothing_lost(found, crew)
+    assert crew.finals[H200] == 1
+
+
+def test_a_small_space_is_tried_completely_and_no_more() -> None:
+    crew = crew_of(3)
+    wanted = plan(SMALL)
+    found = search(wanted, crew, Budget(500, patience_s=300))
+    assert {item.candidate for item in found.trials} == set(wanted.rules(ground(gpu="0")).candidates(SMALL))
+
+
+def test_stop_measures_the_finalists_of_what_was_found() -> None:
+    controls, crew = Controls(), crew_of(3)
+    crew.on_wait = lambda crew: controls.stop.set() if sum(crew.executions.values()) >= 5 else None
+    found = search(plan(SMALL), crew, controls=controls)
+    assert found.state == FINISHED
+    assert 5 <= len(found.trials) <= 8
+    assert crew.finals[H200] == 1
+
+
+def test_stop_also_ends_a_pause() -> None:
+    controls, crew = Controls(), crew_of(3)
+
+    def pause_and_stop(crew: SimulatedCrew) -> None:
+        if sum(crew.executions.values()) >= 5:
+            controls.pause.set()
+        if crew.clock.now > 500:
+            controls.stop.set()
+
+    crew.on_wait = pause_and_stop
+    assert search(plan(SMALL), crew, controls=controls).columns[0].finals is not None
+
+
+def test_nothing_is_given_out_during_a_pause() -> None:
+    controls, crew, states = Controls(), crew_of(3), set[str]()
+
+    def pause(crew: SimulatedCrew) -> None:
+        (controls.pause.set if 60 < crew.clock.now < 1000 else controls.pause.clear)()
+        if 200 < crew.clock.now < 1000:
+            assert not crew._given
+
+    crew.on_wait = pause
+    found = search(plan(SMALL), crew, controls=controls, each=lambda tuned: states.add(tuned.state))
+    assert len(found.trials) == 12
+    assert PAUSED in states
+
+
+def test_cancel_ends_soon_and_the_next_call_goes_on() -> None:
+    controls, first, second = Controls(), crew_of(3), crew_of(3)
+    first.on_wait = lambda crew: controls.cancel.set() if sum(crew.executions.values()) >= 4 else None
+    with pytest.raises(Cancelled, match="goes on from there"):
+        search(plan(SMALL), first, controls=controls)
+    assert not first.finals
+    assert_nothing_lost(search(plan(SMALL), second), first, second)
+    assert sum(first.executions.values()) + sum(second.executions.values()) == 12
+
+
+# ---- ends and beginnings
+
+
+class Killed(BaseException):
+    """What no code catches."""
+
+
+@pytest.mark.parametrize("where", ["crew", "each"])
+def test_a_killed_search_goes_on_and_measures_nothing_twice(where: str) -> None:
+    """Killed again and again; a fresh crew comes each time, as processes do."""
+    crews = [crew_of(4, replace(ROUGH, hangs=0.0), seed=seed) for seed in range(4)]
+
+    def kill(crew: SimulatedCrew) -> None:
+        if sum(crew.executions.values()) >= 6:
+            raise Killed
+
+    def kill_on(tuned: Tuned) -> None:
+        kill(crews[number])
+
+    for number, crew in enumerate(crews[:-1]):
+        crew.on_wait = kill if where == "crew" else lambda crew: None
+        with pytest.raises(Killed):
+            search(
+                plan(large_space()),
+                crew,
+                Budget(30, patience_s=300),
+                each=kill_on if where == "each" else lambda _: None,
+            )
+    found = search(plan(large_space()), crews[-1], Budget(30, patience_s=300))
+    lost = sum((crew.executions for crew in crews), Counter())
+    assert len(found.trials) == 30
+    assert len(kept()) == 30
+    # A result that had been computed and was not reported when the driver died is the only one that is done again.
+    assert sum(count - 1 for count in lost.values()) <= (0 if where == "each" else 3 * 4)
+
+
+def test_a_trial_that_was_kept_and_not_told_to_the_search_is_taken_from_the_history() -> None:
+    """As when the process dies between the two."""
+    wanted, crew = plan(SMALL), crew_of(1)
+    on = crew.grounds_by_name["w0"]
+    lane = open_lane(wanted, on, History(), EngineStore())
+    asked = lane.search.ask()
+    assert asked is not None
+    del lane
+    score = Landscape().score(asked, H200)
+    from helpers_tuning import Job, trial_of_job
+
+    trial = trial_of_job(Job(wanted.task, asked), on, score, engines=())
+    keep_trial(History(), replace(trial, engines=()), wanted.task, on, "net")
+    found = search(wanted, crew)
+    assert found.trials[0].candidate == asked
+    assert found.trials[0].known
+    assert (H200, asked.key) not in crew.executions
+
+
+def test_a_trial_that_the_history_has_lost_is_measured_again() -> None:
+    first, second = crew_of(2), crew_of(2)
+    search(plan(SMALL), first)
+    history = History()
+    gone, *rest = history.list(Filter(kind="trial", limit=None))
+    history.delete(gone)
+    found = search(plan(SMALL), second)
+    assert len(found.trials) == 12
+    assert sum(second.executions.values()) == 1
+
+
+def test_when_the_scheduler_goes_what_was_finished_is_kept() -> None:
+    first, second = crew_of(3), crew_of(3)
+    first.on_wait = lambda crew: setattr(crew, "gone", sum(crew.executions.values()) >= 5)
+    with pytest.raises(BackendError, match="scheduler is gone"):
+        search(plan(SMALL), first)
+    assert len(kept()) >= 4
+    assert_nothing_lost(search(plan(SMALL), second), first, second)
+
+
+def test_when_the_scheduler_goes_during_the_finals_the_result_is_told() -> None:
+    crew = crew_of(3)
+    crew.on_wait = lambda crew: setattr(crew, "gone", sum(crew.executions.values()) >= 12 and len(crew._given) == 1)
+    found = search(plan(SMALL), crew)
+    if crew.gone and not crew.finals:
+        assert found.best is not None
+        assert any("could not be measured in turns" in text for text in found.notes)
+
+
+def test_workers_that_come_back_later_go_on() -> None:
+    crew = crew_of(2)
+    away = dict(crew.grounds_by_name)
+
+    def leave(crew: SimulatedCrew) -> None:
+        if 40 < crew.clock.now < 200:
+            for name in [name for name in crew.grounds_by_name if name.startswith("w")]:
+                for work_id, item in list(crew._given.items()):
+                    if item[1] == name:
+                        crew._die(work_id, name, item[2])
+                crew.grounds_by_name.pop(name, None)
+        elif crew.clock.now >= 200 and not crew.grounds_by_name:
+            crew.grounds_by_name.update({f"{name} again": on for name, on in away.items()})
+
+    crew.chances, crew.on_wait = Chances(comes_back=0.0), leave
+    found = search(plan(SMALL), crew)
+    assert len(found.trials) == 12
+    assert_nothing_lost(found, crew)
+
+
+def test_where_all_have_left_for_good_it_is_told() -> None:
+    crew = crew_of(2)
+    crew.on_wait = lambda crew: crew.grounds_by_name.clear() if sum(crew.executions.values()) >= 4 else None
+    with pytest.raises(BackendError, match="all workers have left"):
+        search(plan(SMALL), crew)
+    assert len(kept()) >= 4
+
+
+def test_a_column_whose_workers_have_left_does_not_hold_up_the_others() -> None:
+    crew = crew_of(2)
+    crew.grounds_by_name["l"] = ground("other", "GPU-9", L4)
+    crew.broken = frozenset({"l"})
+    crew.on_wait = lambda crew: crew.grounds_by_name.pop("l", None) if crew.clock.now > 1 else None
+    found = search(plan(SMALL), crew)
+    assert len(found.trials) == 12
+    assert {item.column for item in found.trials} == {H200}
+
+
+def test_a_second_process_at_the_same_search_is_refused() -> None:
+    wanted = plan(SMALL)
+    with EngineStore().lock(f"tuning-{wanted.id}"), pytest.raises(StoreError, match="another process"):
+        search(wanted, crew_of(1))
+
+
+def test_where_nothing_can_be_tried_the_reason_is_told() -> None:
+    nobody = ground("host", tensorrt=support("tensorrt", can_build=False, build_reason="it is not installed."))
+    crew = SimulatedCrew({"a": nobody})
+    with pytest.raises(BackendError, match="it is not installed"):
+        search(plan(Space(("tensorrt",))), crew)
+
+
+# ---- what is known already
+
+
+def test_another_search_with_other_limits_takes_what_was_measured(model: Model) -> None:
+    engine = build(model, backend="onnxruntime").engine.key
+    first, second = crew_of(3), crew_of(3)
+    first.engine = second.engine = engine
+    search(plan(SMALL, TOP1), first, Budget(40, patience_s=300))
+    found = search(
+        plan(SMALL, Goals(limits=(Limit("accuracy", 0.3),), metric="top1")), second, Budget(40, patience_s=300)
+    )
+    assert not second.executions
+    assert found.counts["known"] == len(found.trials) == len(first.executions)
+    assert second.finals[H200] == 1
+
+
+def test_what_is_known_is_measured_again_where_its_engine_is_gone() -> None:
+    first, second = crew_of(3), crew_of(3)
+    search(plan(SMALL, TOP1), first)
+    search(plan(SMALL, Goals(limits=(Limit("accuracy", 0.3),), metric="top1")), second)
+    assert sum(second.executions.values()) == 12
+
+
+def test_other_goals_do_not_see_what_was_given_up_for_these(home: Path) -> None:
+    wanted, other = plan(SMALL, TOP1), plan(SMALL, Goals(limits=(Limit("latency", 1.0),), metric="top1"))
+    on = ground("host", "GPU-0")
+    candidate = next(wanted.rules(on).candidates(SMALL))
+    crew = crew_of(1)
+    crew.broken = frozenset({"w0"})
+    search(wanted, crew, Budget(1, patience_s=300))
+    (trial,) = trials_of(History(), [run.id for run in History().list(Filter(kind="trial"))]).values()
+    on = ground("host", "GPU-0")
+    assert find_trial(History(), wanted.task, trial.candidate, on.machine_id) is not None
+    assert find_trial(History(), other.task, candidate, on.machine_id) is None
+
+
+# ---- what workers and listeners get
+
+
+def test_a_job_takes_along_the_front_and_no_more() -> None:
+    crew = crew_of(1)
+    wanted = plan(large_space(), sampler="random")
+    search(wanted, crew, Budget(40, patience_s=300))
+    _, last = crew.jobs[-1]
+    scores = {str(job.candidate): Landscape().score(job.candidate, H200) for _, job in crew.jobs[:-1]}
+    assert 0 < len(last.rivals) <= RIVALS
+    assert len(set(last.rivals) - set(front(scores, TOP1))) <= 2  # their scores had noise
+
+
+def test_listeners_are_told_of_every_trial() -> None:
+    lines: list[str] = []
+    crew = crew_of(2)
+    search(plan(SMALL), crew, listener=lambda event: lines.append(event.text) if isinstance(event, LogLine) else None)
+    assert sum(line.startswith("trial ") for line in lines) == 12
+    assert lines[0].startswith("trial 1 of 12: ")
+
+
+def test_the_engine_of_the_best_is_brought() -> None:
+    crew = crew_of(2)
+    found = search(plan(SMALL), crew)
+    assert found.best is not None
+    assert crew.brought == [("e" * 32, found.trial(found.best.trial).worker)]
