@@ -194,7 +194,8 @@ class EngineStore:
             raise StoreError(f"{engine.key[:8]} is being built at this moment; remove it afterwards.") from error
 
     def prune(self, max_bytes: int) -> tuple[Engine, ...]:
-        """Remove uploads, what was sent here and what is damaged or foreign, then the engines unused for longest, down to max_bytes.
+        """Remove uploads, what was sent here and what is damaged or foreign, then the engines unused for longest, down
+        to max_bytes.
 
         An engine that another process builds at this moment is left alone. Returns the removed ones.
         """

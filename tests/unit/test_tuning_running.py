@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from helpers_tuning import (
@@ -19,6 +18,7 @@ from helpers_tuning import (
     large_space,
     plan,
     support,
+    trial_of_job,
 )
 
 from workbench.building import build
@@ -27,6 +27,7 @@ from workbench.model import Model
 from workbench.runs import Filter, History
 from workbench.store import EngineStore
 from workbench.tuning import Budget, Controls, Goals, Limit, Space, Tuned, run_search
+from workbench.tuning.finals import Finals
 from workbench.tuning.goals import front
 from workbench.tuning.lane import ATTEMPTS, RIVALS, open_lane
 from workbench.tuning.ledger import find_trial, keep_trial, trials_of
@@ -34,10 +35,11 @@ from workbench.tuning.plan import Plan
 from workbench.tuning.result import FINISHED, PAUSED
 from workbench.tuning.running import Clock
 from workbench.tuning.trial import COMPLETE, FAILED
+from workbench.tuning.trying import Job
 from workbench.types import LogLine
 
 SMALL = Space(("tensorrt", "onnxruntime"), in_float=(0, 1), threads=(None, 1, 2), cuda_graph=(True, False))
-"""On a GPU 31 candidates, on a processor 24... few enough to try all of them."""
+"""Few enough to try all of them."""
 TOP1 = Goals(metric="top1")
 
 
@@ -88,9 +90,8 @@ def test_a_hundred_rough_workers_lose_no_result_and_measure_none_twice() -> None
         of = found.of(column.name)
         assert column.finals is not None and column.best is not None
         assert {*column.finalists.values(), column.best.trial, *column.best.tied} <= of.keys()
-        assert {item.machine.gpus for item in column.finals.measurements} == {
-            crew.jobs[0][1] and next(g.machine.gpus for g in hundred().values() if g.column == column.name)
-        }
+        names = {item.machine.gpus[0].name if item.machine.gpus else "" for item in column.finals.measurements}
+        assert names == {column.name if column.name in (H200, L4) else ""}
 
 
 def test_a_candidate_is_tried_again_elsewhere() -> None:
@@ -106,7 +107,7 @@ def test_a_broken_worker_rests_and_does_not_fail_everything() -> None:
     crew = crew_of(5)
     crew.broken = frozenset({"w0", "w1", "w2"})
     found = search(plan(SMALL), crew, Budget(20, patience_s=300))
-    assert found.counts[FAILED] == 0
+    assert found.counts[FAILED] <= 1  # the three can fail no more before they rest
     assert_nothing_lost(found, crew)
     assert sum(worker in crew.broken for worker, _ in crew.jobs) < len(crew.jobs) / 2
 
@@ -227,11 +228,10 @@ def test_a_killed_search_goes_on_and_measures_nothing_twice(where: str) -> None:
                 each=kill_on if where == "each" else lambda _: None,
             )
     found = search(plan(large_space()), crews[-1], Budget(30, patience_s=300))
-    lost = sum((crew.executions for crew in crews), Counter())
-    assert len(found.trials) == 30
-    assert len(kept()) == 30
-    # A result that had been computed and was not reported when the driver died is the only one that is done again.
-    assert sum(count - 1 for count in lost.values()) <= (0 if where == "each" else 3 * 4)
+    done = sum((crew.executions for crew in crews), Counter())
+    assert len(found.trials) == len(kept()) == 30
+    # What was reported together with the trial at which the driver died is done again, where workers keep nothing.
+    assert sum(count - 1 for count in done.values()) <= (0 if where == "crew" else 3 * 3)
 
 
 def test_a_trial_that_was_kept_and_not_told_to_the_search_is_taken_from_the_history() -> None:
@@ -243,10 +243,7 @@ def test_a_trial_that_was_kept_and_not_told_to_the_search_is_taken_from_the_hist
     assert asked is not None
     del lane
     score = Landscape().score(asked, H200)
-    from helpers_tuning import Job, trial_of_job
-
-    trial = trial_of_job(Job(wanted.task, asked), on, score, engines=())
-    keep_trial(History(), replace(trial, engines=()), wanted.task, on, "net")
+    keep_trial(History(), trial_of_job(Job(wanted.task, asked), on, score, engines=()), wanted.task, on, "net")
     found = search(wanted, crew)
     assert found.trials[0].candidate == asked
     assert found.trials[0].known
@@ -275,11 +272,26 @@ def test_when_the_scheduler_goes_what_was_finished_is_kept() -> None:
 
 def test_when_the_scheduler_goes_during_the_finals_the_result_is_told() -> None:
     crew = crew_of(3)
-    crew.on_wait = lambda crew: setattr(crew, "gone", sum(crew.executions.values()) >= 12 and len(crew._given) == 1)
+    crew.on_wait = lambda crew: setattr(crew, "gone", any(isinstance(item[0], Finals) for item in crew._given.values()))
     found = search(plan(SMALL), crew)
-    if crew.gone and not crew.finals:
-        assert found.best is not None
-        assert any("could not be measured in turns" in text for text in found.notes)
+    assert crew.gone
+    assert found.best is not None
+    assert any("could not be measured in turns" in text for text in found.notes)
+
+
+def test_finals_go_to_another_worker_when_one_dies_over_them() -> None:
+    crew, over = crew_of(3), list[str]()
+
+    def die(crew: SimulatedCrew) -> None:
+        for work_id, (work, worker, on) in list(crew._given.items()):
+            if isinstance(work, Finals) and len(over) < 2:
+                over.append(worker)
+                crew._die(work_id, worker, on)
+
+    crew.on_wait = die
+    found = search(plan(SMALL), crew)
+    assert len(set(over)) == 2
+    assert found.columns[0].finals is not None
 
 
 def test_workers_that_come_back_later_go_on() -> None:
@@ -314,7 +326,7 @@ def test_a_column_whose_workers_have_left_does_not_hold_up_the_others() -> None:
     crew = crew_of(2)
     crew.grounds_by_name["l"] = ground("other", "GPU-9", L4)
     crew.broken = frozenset({"l"})
-    crew.on_wait = lambda crew: crew.grounds_by_name.pop("l", None) if crew.clock.now > 1 else None
+    crew.on_wait = lambda crew: crew.grounds_by_name.pop("l", None) if crew.lost else None
     found = search(plan(SMALL), crew)
     assert len(found.trials) == 12
     assert {item.column for item in found.trials} == {H200}
@@ -356,17 +368,13 @@ def test_what_is_known_is_measured_again_where_its_engine_is_gone() -> None:
     assert sum(second.executions.values()) == 12
 
 
-def test_other_goals_do_not_see_what_was_given_up_for_these(home: Path) -> None:
+def test_other_goals_do_not_see_what_was_given_up_for_these() -> None:
     wanted, other = plan(SMALL, TOP1), plan(SMALL, Goals(limits=(Limit("latency", 1.0),), metric="top1"))
-    on = ground("host", "GPU-0")
-    candidate = next(wanted.rules(on).candidates(SMALL))
-    crew = crew_of(1)
+    crew, on = crew_of(1), ground("host", "GPU-0")
     crew.broken = frozenset({"w0"})
-    search(wanted, crew, Budget(1, patience_s=300))
-    (trial,) = trials_of(History(), [run.id for run in History().list(Filter(kind="trial"))]).values()
-    on = ground("host", "GPU-0")
-    assert find_trial(History(), wanted.task, trial.candidate, on.machine_id) is not None
-    assert find_trial(History(), other.task, candidate, on.machine_id) is None
+    (trial,) = search(wanted, crew, Budget(1, patience_s=300)).trials
+    assert find_trial(History(), wanted.task, trial.candidate, on.machine_id) == replace(trial, known=True)
+    assert find_trial(History(), other.task, trial.candidate, on.machine_id) is None
 
 
 # ---- what workers and listeners get

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,23 +48,29 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
         raise ConfigError(
             f"{model.name}: nothing to calibrate: no tensor that depends on the inputs is floating-point."
         )
+    if options.scheduler and options.shard != "1/1":
+        raise ConfigError("--shard is for machines that know nothing of each other; with --scheduler leave it out.")
     samples = read_data(options, model)
     partial = kept.with_name(kept.name + ".partial")
     started, printer = time.perf_counter(), Printer(options.verbose)
     with ctrl_c_cancels() as cancel:
         try:
-            found = collect(
-                model,
-                samples,
-                count=options.samples or None,
-                skip=options.skip,
-                shard=_shard(options.shard),
-                budget_bytes=options.budget,
-                until_settled=not options.to_the_end,
-                strict=options.strict,
-                partial=partial,
-                listener=printer,
-                cancel=cancel,
+            found = (
+                _spread(options, model, samples, printer, cancel)
+                if options.scheduler
+                else collect(
+                    model,
+                    samples,
+                    count=options.samples or None,
+                    skip=options.skip,
+                    shard=_shard(options.shard),
+                    budget_bytes=options.budget,
+                    until_settled=not options.to_the_end,
+                    strict=options.strict,
+                    partial=partial,
+                    listener=printer,
+                    cancel=cancel,
+                )
             )
         except Cancelled as error:
             print(f"workbench: {error} The same command goes on from there.", file=sys.stderr)
@@ -77,6 +84,20 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
     data = {**_collection_to_json(found), "collection": str(kept), "file": str(output), "format": form or "collection"}
     data |= {"algorithm": algorithm, "seconds": seconds}
     return data, _collected_text(found, samples, kept, seconds) + (f"\n{form}: {output}" if form else "")
+
+
+def _spread(
+    options: argparse.Namespace, model: Model, samples: Samples, printer: Printer, cancel: threading.Event
+) -> Collection:
+    """On the workers of a Dask cluster; the same ranges as here, to the end."""
+    from workbench.tuning.clusters import open_client
+    from workbench.tuning.sharding import collect_on
+
+    with open_client(options.scheduler) as client:
+        return collect_on(
+            client, model, samples, count=options.samples or None, skip=options.skip, budget_bytes=options.budget,
+            strict=options.strict, listener=printer, cancel=cancel,
+        )  # fmt: skip
 
 
 def _target(options: argparse.Namespace, model: Model | None) -> tuple[str, Path]:

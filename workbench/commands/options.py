@@ -198,6 +198,9 @@ def calibrate_options(parser: argparse.ArgumentParser) -> None:
     data_options(parser)
     parser.add_argument("--samples", type=count, default=512, help="how many, spread over all (default 512; 0: all)")
     parser.add_argument("--skip", type=count, default=0, metavar="N", help="leave out the first N, to test on them")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="spread them over a Dask cluster; 'local' starts one here; to the end"
+    )
     parser.add_argument("--shard", metavar="I/N", default="1/1", help="only the I-th of N parts; merge them afterwards")
     parser.add_argument(
         "--output", "-o", required=True, metavar="FILE",

@@ -43,7 +43,7 @@ def connect(scheduler: Any = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[
         return
     from workbench.tuning.dask_crew import DaskCrew
 
-    with _quiet(), _client(scheduler, timeout_s) as client:
+    with _quiet(), open_client(scheduler, timeout_s) as client:
         crew = DaskCrew(client)
         try:
             yield crew
@@ -52,8 +52,9 @@ def connect(scheduler: Any = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[
 
 
 def local_cluster(workers: int | None = None, *, dashboard: bool = True) -> SpecCluster:
-    """A Dask cluster of this machine, to be closed by `close()` or as a context manager. It listens on 127.0.0.1 and asks
-    for a certificate that only this process and its workers have; the dashboard, which can only be looked at, does not.
+    """A Dask cluster of this machine, to be closed by `close()` or as a context manager. It listens on 127.0.0.1 and
+    asks for a certificate that only this process and its workers have; the dashboard, which shows and does nothing
+    else, does not.
 
     A worker for each GPU that this process may use, which sees no other one; without GPUs two, so that the search goes
     on while one that died is started again. More are of no use: trials on one processor never run side by side.
@@ -108,7 +109,8 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _client(scheduler: Any, timeout_s: float) -> Iterator[Client]:
+def open_client(scheduler: Any, timeout_s: float = TIMEOUT_S) -> Iterator[Client]:
+    """A client of a scheduler, named as `connect` takes it but for None; one that was given stays open."""
     from distributed import Client
 
     if isinstance(scheduler, Client):

@@ -6,11 +6,16 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from workbench.calibration.collection import Collection
+from workbench.calibration.sample import Samples
 from workbench.errors import Cancelled, WorkbenchError
+from workbench.model import Model
 from workbench.tuning.finals import Finals, run_finals
 from workbench.tuning.ground import Ground, this_ground
+from workbench.tuning.plan import gather_here
 from workbench.tuning.trial import STATES, Trial
 from workbench.tuning.trying import Job, try_candidate
 from workbench.types import Listener, LogLine, Progress, ignore
@@ -56,6 +61,11 @@ class Crew(Protocol):
         """See to it that the engine of this key, which this worker has, is in this process's store.
 
         Raises WorkbenchError."""
+
+    def gather(
+        self, model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
+    ) -> Collection:
+        """The ranges of all of these samples, the same whoever gathers them; see plan.Gather."""
 
     def close(self) -> None: ...
 
@@ -140,5 +150,10 @@ class Alone:
 
     def bring(self, key: str, worker: str) -> None:
         """It is here."""
+
+    def gather(
+        self, model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
+    ) -> Collection:
+        return gather_here(model, samples, partial, listener, cancel)
 
     def close(self) -> None: ...

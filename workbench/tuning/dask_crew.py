@@ -6,13 +6,18 @@ import contextlib
 import itertools
 import queue
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future as Handle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.calibration.collection import Collection
+from workbench.calibration.sample import Samples
 from workbench.errors import BackendError, WorkbenchError
+from workbench.model import Model
 from workbench.tuning.crew import Hear, Report, Work, perform
 from workbench.tuning.dask_engines import bring_engine
 from workbench.tuning.dask_members import Members
@@ -31,8 +36,9 @@ from workbench.tuning.dask_watch import (
 )
 from workbench.tuning.dask_worker import CANCELLED, DONE, LACKING, REPLACED, Order, label_of, packed
 from workbench.tuning.ground import Ground
+from workbench.tuning.sharding import collect_on
 from workbench.tuning.shipment import Shipment
-from workbench.types import LogLine
+from workbench.types import Listener, LogLine
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -123,6 +129,12 @@ class DaskCrew:
         self._take_news(0.0)
         others = [name for name in self.members.met if name != worker]
         bring_engine(self._client, key, [worker, *others] if worker in self.members.met else others)
+
+    def gather(
+        self, model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
+    ) -> Collection:
+        """Sharded over the workers; what is half done is not kept."""
+        return collect_on(self._client, model, samples, count=None, listener=listener, cancel=cancel)
 
     def close(self) -> None:
         under_way = [(item.worker, item.ticket, item.future) for item in self._given.values() if item.future]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.backends import NETWORK_NAMES
 from workbench.calibration.collect import collect, fixed_batch
-from workbench.calibration.collection import save_collection
+from workbench.calibration.collection import Collection, save_collection
 from workbench.calibration.samples import Samples, choose, open_samples
 from workbench.calibration.sensitivity import sensitivity
 from workbench.calibration.source import TABLE, kind_of, read_ranges
@@ -38,13 +38,23 @@ COMPARED = 1000
 SENSITIVE = 64
 
 
+Gather = Callable[[Model, Samples, Path, Listener, "threading.Event | None"], Collection]
+"""Collects the ranges of all of these samples. The path is for what is half done; where that is kept, it goes on."""
+
+
+def gather_here(
+    model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
+) -> Collection:
+    """In this process, to the end, as all others do: the same samples give the same ranges."""
+    return collect(model, samples, count=None, until_settled=False, partial=partial, listener=listener, cancel=cancel)
+
+
 @dataclass(frozen=True)
 class Data:
     """Samples for calibration and comparison, which are different ones.
 
     source, preprocessing: as calibration.samples.open_samples takes them, or what it gave. compared: on so many
-    outputs are compared, None for all that are left. calibrated: from so many ranges are collected, the first of an even spread.
-    calibration: a file with ranges that are there already.
+    outputs are compared, None for all that are left. calibrated: from so many ranges are collected. calibration: a file with ranges that are there already.
     """
 
     source: Samples | str | Path | Iterable[Feeds] | Mapping[str, Any] | None = None
@@ -103,13 +113,16 @@ def make_plan(
     timing: Timing = TIMING,
     look: Timing = LOOK,
     sampler: str = "auto",
+    gather: Gather = gather_here,
     listener: Listener = ignore,
     cancel: threading.Event | None = None,
 ) -> Plan:
     """Collect ranges where int8 is in the space, put layers in order where some may stay in float, pack the samples.
 
     What was collected before, from the same samples, is taken from the store. profile: whose opt shapes are timed where
-    there are no samples, or that all samples have. Raises ConfigError, ShapeError, FeedError, Cancelled.
+    there are no samples. gather: collects ranges, here or on a cluster.
+
+    Raises ConfigError, ShapeError, FeedError, Cancelled.
     """
     goals, data = goals or Goals(), data or Data()
     for found in space.profiles.values():
@@ -118,7 +131,7 @@ def make_plan(
     samples = _opened(model, data)
     given = () if profile is None else (profile,)
     shapes, values = dict(opt_shapes(model.inputs, given)), dict(opt_values(given))
-    maker = _Maker(model, samples, data, listener, cancel)
+    maker = _Maker(model, samples, data, gather, listener, cancel)
     fixed = fixed_batch(model)
     if samples is not None:
         shapes = {name: array.shape for name, array in samples.read(0).feeds.items()}
@@ -157,9 +170,15 @@ def _opened(model: Model, data: Data) -> Samples | None:
 
 class _Maker:
     def __init__(
-        self, model: Model, samples: Samples | None, data: Data, listener: Listener, cancel: threading.Event | None
+        self,
+        model: Model,
+        samples: Samples | None,
+        data: Data,
+        gather: Gather,
+        listener: Listener,
+        cancel: threading.Event | None,
     ) -> None:
-        self.model, self.samples, self.data = model, samples, data
+        self.model, self.samples, self.data, self.gather = model, samples, data, gather
         self.listener, self.cancel = listener, cancel
         self.folder = EngineStore().folder / "tuning" / model.sha256[:16]
 
@@ -187,16 +206,10 @@ class _Maker:
         name = self._name("ranges", indices)
         path = self.folder / f"{name}.calib"
         if not path.exists():
-            found = collect(
-                self.model,
-                _part(self.samples, indices),
-                count=None,
-                listener=self.listener,
-                cancel=self.cancel,
-                partial=self.folder / f"{name}.part",
-            )
+            partial = self.folder / f"{name}.part"
+            found = self.gather(self.model, _part(self.samples, indices), partial, self.listener, self.cancel)
             save_collection(found, path)
-            (self.folder / f"{name}.part").unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
         return space, str(path)
 
     def order(self, space: Space, calibration: str | None) -> tuple[str, ...]:

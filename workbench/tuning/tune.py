@@ -56,8 +56,8 @@ def tune(
             usual = usual_space(ground, model, has_data=has_ranges)
             space = usual if space is None else space(usual)
         plan = make_plan(
-            model, space, goals, data, profile=profile, timing=timing, sampler=sampler, listener=listener,
-            cancel=controls.cancel,
+            model, space, goals, data, profile=profile, timing=timing, sampler=sampler, gather=crew.gather,
+            listener=listener, cancel=controls.cancel,
         )  # fmt: skip
         rules = plan.rules(ground)
         if next(rules.candidates(plan.space), None) is None:

@@ -177,7 +177,7 @@ class TunerState(WorkState, TunerFormState):
         count = len(self.tuned.trials) if self.tuned is not None else 0
         if not count:
             return Cancelled("cancelled; no trial had ended, so the next start begins anew.")
-        return Cancelled(f"cancelled; {count_of(count, 'trial')} are kept: the next start goes on from there.")
+        return Cancelled(f"cancelled; {count_of(count, 'trial')} so far: the next start goes on from there.")
 
     def _settle(self) -> None:
         """Nothing of it runs any more."""

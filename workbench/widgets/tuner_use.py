@@ -75,6 +75,8 @@ def recipe_of(trial: Trial, tuned: Tuned, model: Model | None, plan: Plan | None
     """model: the one of the form. Raises ConfigError where that is not the model of the search."""
     if model is None or (model.sha256 != tuned.model_sha256 and model.name != tuned.model):
         raise ConfigError(f"This was found for {tuned.model}: choose that model above, then it can be built.")
+    if any(len(tuned.shapes.get(spec.name, ())) != len(spec.shape) for spec in model.inputs):
+        raise ConfigError(f"This was found for another {tuned.model}, with other inputs than the model above has.")
     candidate = trial.candidate
     if plan is not None and plan.id == tuned.id:
         config = config_of(plan.task, candidate, model.inputs, plan.calibration)
