@@ -1,7 +1,7 @@
 """Searches on a GPU, kept as recorded sweeps: ResNet-18, EfficientNet-Lite0, MiniLM, 25 trials each.
 
 On a CPU:  python benchmarks/gpu_models.py FOLDER resnet18 efficientnet_lite0 minilm_l6
-On a GPU:  python benchmarks/gpu_tune.py FOLDER/resnet18.onnx ... --output data/recorded/...    writes NAME.sweep.json.gz
+On a GPU:  python benchmarks/gpu_tune.py FOLDER/resnet18.onnx ... --output FOLDER      writes NAME.sweep.json.gz
 
 Ranges and accuracy are from NAME.npz beside the model. Each search is held against what one would pick by hand, FP16
 with everything else as TensorRT likes it, which is among its finalists: these are measured in turns at the end.

@@ -2,8 +2,8 @@
 
 python benchmarks/tuning_cost.py [--at 100,1000,10000] [--over 100] [--sampler auto]     JSON on standard output
 
-A real search, in a space of 17,360 candidates, with a simulated worker that answers at once (tests/unit/helpers_tuning.py).
-At each of these numbers of trials the next `over` are timed, by part. `resume_s`: the same search opened anew then.
+A real search, in a space of 17,360 candidates, with a simulated worker that answers at once. At each of these numbers
+of trials the next `over` are timed, by part. `resume_s`: the same search opened anew then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests" / "unit")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 
 import optuna
 from helpers_tuning import SimulatedCrew, ground, huge_space, plan

@@ -17,6 +17,7 @@ import numpy as np
 from workbench.accuracy import Interval
 from workbench.errors import BackendError, StoreError
 from workbench.machine import Gpu, Machine
+from workbench.sharding.parcels import Parcel
 from workbench.study import Study, Subject
 from workbench.timing import Measurement
 from workbench.tuning.candidate import Candidate
@@ -24,7 +25,6 @@ from workbench.tuning.crew import Hear, Report, Work
 from workbench.tuning.finals import Finals
 from workbench.tuning.goals import Goals, Score
 from workbench.tuning.ground import Ground
-from workbench.tuning.parcels import Parcel
 from workbench.tuning.plan import Plan
 from workbench.tuning.space import Rules, Space
 from workbench.tuning.task import Task

@@ -26,6 +26,7 @@ from models import FASHION_CNN
 from workbench.engine import open_engine
 from workbench.errors import BackendError, Cancelled, StoreError
 from workbench.model import load_model
+from workbench.sharding.parcels import pack, unpack_all
 from workbench.store import EngineStore
 from workbench.timing import Timing
 from workbench.tuning.candidate import Candidate
@@ -36,7 +37,6 @@ from workbench.tuning.dask_watch import Patience
 from workbench.tuning.dask_worker import _Teller, contract, events_of, introduce, label_of
 from workbench.tuning.finals import Finals
 from workbench.tuning.goals import Goals
-from workbench.tuning.parcels import pack, unpack_all
 from workbench.tuning.task import Task
 from workbench.tuning.trying import Job
 from workbench.types import LogLine, Progress

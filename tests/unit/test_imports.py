@@ -56,6 +56,7 @@ LEVELS = [
     {"traffic", "openings", "export", "view", "fusion", "subgraphs", "comparing", "comparison", "deploy"},
     {"hybrid", "study", "divergence", "plots", "contest"},
     {"picture"},
+    {"sharding"},
     {"report", "tuning"},
     {"_child", "commands", "cli", "widgets"},
     {"__init__"},

@@ -19,8 +19,8 @@ from workbench.errors import FeedError, StoreError
 from workbench.model import Model, load_model
 from workbench.openings import edit
 from workbench.preprocessing import Preprocessing
-from workbench.tuning.packed_samples import open_packed, pack_samples
-from workbench.tuning.parcels import Parcel, ParcelMissing, contents, pack, unpack, unpack_all
+from workbench.sharding.packed_samples import open_packed, pack_samples
+from workbench.sharding.parcels import Parcel, ParcelMissing, contents, pack, unpack, unpack_all
 
 
 @pytest.fixture

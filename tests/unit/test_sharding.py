@@ -25,12 +25,12 @@ from workbench.errors import BackendError, Cancelled, FeedError, RunError, Shape
 from workbench.evaluation import Evaluation, evaluate
 from workbench.model import Model, load_model
 from workbench.reference import Reference
-from workbench.tuning.attempts import Nonsense, Spread
-from workbench.tuning.job import Sharding
-from workbench.tuning.parcels import pack
-from workbench.tuning.sharding import collect_on, evaluate_on
-from workbench.tuning.shards import Shard, as_rows, cut, size_of_shards
-from workbench.tuning.shipment import Shipment
+from workbench.sharding.attempts import Nonsense, Spread
+from workbench.sharding.job import Sharding
+from workbench.sharding.parcels import pack
+from workbench.sharding.shards import Shard, as_rows, cut, size_of_shards
+from workbench.sharding.shipment import Shipment
+from workbench.sharding.spreading import collect_on, evaluate_on
 from workbench.types import BuildConfig, LogLine, Progress
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests

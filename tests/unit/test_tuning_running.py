@@ -43,9 +43,9 @@ SMALL = Space(("tensorrt", "onnxruntime"), in_float=(0, 1), threads=(None, 1, 2)
 TOP1 = Goals(metric="top1")
 
 
-def crew_of(count: int = 3, chances: Chances = Chances(), seed: int = 0, model: str = H200) -> SimulatedCrew:
-    workers = {f"w{number}": ground("host", f"GPU-{number}", model) for number in range(count)}
-    return SimulatedCrew(workers, chances, seed)
+def crew_of(count: int = 3, chances: Chances | None = None, seed: int = 0) -> SimulatedCrew:
+    workers = {f"w{number}": ground("host", f"GPU-{number}") for number in range(count)}
+    return SimulatedCrew(workers, chances or Chances(), seed)
 
 
 def search(wanted: Plan, crew: SimulatedCrew, budget: Budget | None = None, **options: object) -> Tuned:
@@ -215,18 +215,11 @@ def test_a_killed_search_goes_on_and_measures_nothing_twice(where: str) -> None:
         if sum(crew.executions.values()) >= 6:
             raise Killed
 
-    def kill_on(tuned: Tuned) -> None:
-        kill(crews[number])
-
-    for number, crew in enumerate(crews[:-1]):
-        crew.on_wait = kill if where == "crew" else lambda crew: None
+    for crew in crews[:-1]:
+        options = {"each": lambda tuned, crew=crew: kill(crew)} if where == "each" else {}
+        crew.on_wait = crew.on_wait if where == "each" else kill
         with pytest.raises(Killed):
-            search(
-                plan(large_space()),
-                crew,
-                Budget(30, patience_s=300),
-                each=kill_on if where == "each" else lambda _: None,
-            )
+            search(plan(large_space()), crew, Budget(30, patience_s=300), **options)
     found = search(plan(large_space()), crews[-1], Budget(30, patience_s=300))
     done = sum((crew.executions for crew in crews), Counter())
     assert len(found.trials) == len(kept()) == 30
@@ -254,7 +247,7 @@ def test_a_trial_that_the_history_has_lost_is_measured_again() -> None:
     first, second = crew_of(2), crew_of(2)
     search(plan(SMALL), first)
     history = History()
-    gone, *rest = history.list(Filter(kind="trial", limit=None))
+    gone = history.list(Filter(kind="trial"))[0]
     history.delete(gone)
     found = search(plan(SMALL), second)
     assert len(found.trials) == 12

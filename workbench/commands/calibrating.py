@@ -90,8 +90,8 @@ def _spread(
     options: argparse.Namespace, model: Model, samples: Samples, printer: Printer, cancel: threading.Event
 ) -> Collection:
     """On the workers of a Dask cluster; the same ranges as here, to the end."""
+    from workbench.sharding.spreading import collect_on
     from workbench.tuning.clusters import open_client
-    from workbench.tuning.sharding import collect_on
 
     with open_client(options.scheduler) as client:
         return collect_on(

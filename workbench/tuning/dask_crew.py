@@ -18,6 +18,8 @@ from workbench.calibration.collection import Collection
 from workbench.calibration.sample import Samples
 from workbench.errors import BackendError, WorkbenchError
 from workbench.model import Model
+from workbench.sharding.shipment import Shipment
+from workbench.sharding.spreading import collect_on
 from workbench.tuning.crew import Hear, Report, Work, perform
 from workbench.tuning.dask_engines import bring_engine
 from workbench.tuning.dask_members import Members
@@ -36,8 +38,6 @@ from workbench.tuning.dask_watch import (
 )
 from workbench.tuning.dask_worker import CANCELLED, DONE, LACKING, REPLACED, Order, label_of, packed
 from workbench.tuning.ground import Ground
-from workbench.tuning.sharding import collect_on
-from workbench.tuning.shipment import Shipment
 from workbench.types import Listener, LogLine
 
 if TYPE_CHECKING:

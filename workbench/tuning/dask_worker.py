@@ -17,14 +17,14 @@ from typing import Any
 from workbench.accuracy import Interval
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.machine import Gpu, Machine
+from workbench.sharding.freed_memory import keep_freed_memory
+from workbench.sharding.parcels import Parcel, ParcelMissing
 from workbench.study import Study, Subject
 from workbench.timing import Measurement, Timing
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.finals import Finals
-from workbench.tuning.freed_memory import keep_freed_memory
 from workbench.tuning.goals import Goals, Limit, Score
 from workbench.tuning.ground import Ground, this_ground
-from workbench.tuning.parcels import Parcel, ParcelMissing
 from workbench.tuning.task import Task
 from workbench.tuning.trial import Trial
 from workbench.tuning.trying import Job

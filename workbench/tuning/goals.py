@@ -19,7 +19,8 @@ points or percent. size: bytes of the plan. memory: bytes that the open engine t
 (there as far as the system tells)."""
 CAUTION = 1.25
 _FAR = 1e300
-_LIMIT = re.compile(r"\s*([\w-]+)\s*(<=|>=)\s*([^\s<>=]+)\s*(ms|/s|points?|%)?\s*")
+_LIMIT = re.compile(r"\s*([\w-]+)\s*(<=|>=)\s*([^\s<>=]+?)\s*(ms|/s|points?|%)?\s*")
+_UNITS = {"ms": "latency", "/s": "throughput", "point": "accuracy", "points": "accuracy", "%": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def parse_limit(text: str) -> tuple[Limit, str]:
     if (sign == ">=") != (objective == "throughput"):
         better = "at least: >=" if objective == "throughput" else "at most: <="
         raise ConfigError(f"{text!r}: {objective} has to be so much {better}.")
+    if match[4] and _UNITS[match[4]] != objective:
+        raise ConfigError(f"{text!r}: {objective} has no unit {match[4]}; {example}.")
     if objective in ("size", "memory"):
         return Limit(objective, float(parse_size(value))), metric
     try:

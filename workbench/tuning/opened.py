@@ -17,9 +17,9 @@ from workbench.errors import Cancelled
 from workbench.evaluation import Evaluation, evaluation_of
 from workbench.model import Model, load_model
 from workbench.reference import Reference, random_feeds
+from workbench.sharding.packed_samples import open_packed
+from workbench.sharding.parcels import unpack
 from workbench.tally import Tally
-from workbench.tuning.packed_samples import open_packed
-from workbench.tuning.parcels import unpack
 from workbench.tuning.task import LOOK_SAMPLES, Task
 from workbench.types import Feeds, Listener, Progress
 

@@ -22,12 +22,12 @@ from workbench.model import Model
 from workbench.preprocessing import Preprocessing
 from workbench.profiles import check_profile, opt_shapes, opt_values
 from workbench.qdq import quantizable
+from workbench.sharding.packed_samples import pack_samples
+from workbench.sharding.parcels import pack
 from workbench.store import EngineStore
 from workbench.timing import Timing
 from workbench.tuning.goals import Goals
 from workbench.tuning.ground import Ground
-from workbench.tuning.packed_samples import pack_samples
-from workbench.tuning.parcels import pack
 from workbench.tuning.space import Rules, Space
 from workbench.tuning.task import LOOK, TIMING, Task
 from workbench.types import Feeds, Listener, OptimizationProfile, Progress, TensorSpec, ignore
@@ -54,7 +54,8 @@ class Data:
     """Samples for calibration and comparison, which are different ones.
 
     source, preprocessing: as calibration.samples.open_samples takes them, or what it gave. compared: on so many
-    outputs are compared, None for all that are left. calibrated: from so many ranges are collected. calibration: a file with ranges that are there already.
+    outputs are compared, None for all that are left. calibrated: from so many ranges are collected. calibration: a
+    file with ranges that are there already.
     """
 
     source: Samples | str | Path | Iterable[Feeds] | Mapping[str, Any] | None = None

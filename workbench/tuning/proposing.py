@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +17,10 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from workbench.tuning.asked import Told
 from workbench.tuning.candidate import KNOBS, Candidate
 from workbench.tuning.space import Rules, Space
+from workbench.tuning.trial import COMPLETE, FAILED, PRUNED
 
 WINDOW = 240
 """A sampler knows so many trials at most; then the last and the best of them begin the next window."""
@@ -28,18 +29,9 @@ POPULATION = 32
 _PATIENCE = 4
 _STEPS = 64
 _GENERATION = f"{NSGAIISampler.__name__}:generation"
+_STATES = {"": TrialState.RUNNING, COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
 _IDLE = RandomSampler(seed=0)
 """Stands in while nothing is proposed: a trial that is made asks the sampler of its study at once."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """values: by objective, smaller is better, of a complete trial. constraints: by how much limits are broken, by
-    name; 0 or less where they hold."""
-
-    state: TrialState
-    values: tuple[float, ...] | None = None
-    constraints: Mapping[str, float] | None = None
 
 
 class Proposer:
@@ -48,19 +40,21 @@ class Proposer:
     def __init__(self, space: Space, rules: Rules, objectives: int, seed: int) -> None:
         self.space, self.rules = space, rules
         self._objectives, self._seed, self._random = objectives, seed, random.Random(seed)
-        self._samplers: dict[str, BaseSampler] = {}
         self._windows = 0
+        self._samplers: dict[str, BaseSampler] = {}
         self._running: dict[str, tuple[Candidate, optuna.Trial]] = {}
-        self._begin(())
+        self.take_up(())
 
-    def take_up(self, trials: Sequence[FrozenTrial]) -> None:
+    def take_up(self, told: Iterable[Told]) -> None:
         """Those that an earlier process finished, in order."""
-        self._begin(_kept(trials))
+        self._begin([(item, -1) for item in _kept(list(told))])
 
     def propose(self, kind: str, is_taken: Callable[[Candidate], bool]) -> Candidate | None:
         """A candidate that is not taken: the sampler's, or one beside what it proposes again and again. None where
         there is none nearby. It is held then, until `tell` or `let_go`."""
         self._turn_over()
+        if self._samplers and kind not in self._samplers:  # it begins with the best of what another one has found
+            self._begin_again()
         for left in range(_PATIENCE)[::-1]:
             candidate, trial = self._proposed(kind)
             if candidate is not None and not is_taken(candidate):
@@ -70,24 +64,30 @@ class Proposer:
             if candidate is not None and not left:
                 beside = self._beside(candidate, is_taken)
                 if beside is not None:
-                    self.hold(beside, self._attributes(trial))
+                    self.hold(beside, self._generation(trial))
                 return beside
         return None
 
-    def hold(self, candidate: Candidate, system_attrs: Mapping[str, Any] | None = None) -> None:
+    def hold(self, candidate: Candidate, generation: int = -1) -> None:
         """It is under way, whoever proposed it; nothing changes if it is already."""
-        if candidate.key in self._running:
-            return
-        params, distributions = parameters(self.space, self.rules, candidate)
-        frozen = create_trial(
-            state=TrialState.RUNNING, params=params, distributions=distributions, system_attrs=dict(system_attrs or {})
-        )
-        self._running[candidate.key] = candidate, added(self._study, self._storage, frozen)
+        if candidate.key not in self._running:
+            frozen = self._frozen(Told(candidate), generation)
+            number = self._storage.create_new_trial(
+                self._storage.get_study_id_from_name(self._study.study_name), frozen
+            )
+            self._running[candidate.key] = candidate, optuna.Trial(self._study, number)
 
-    def tell(self, candidate: Candidate, outcome: Outcome) -> None:
+    def tell(self, told: Told) -> None:
         self._turn_over()
-        self.hold(candidate)
-        finish(self._study, self._running.pop(candidate.key)[1], outcome)
+        self.hold(told.candidate)
+        _, trial = self._running.pop(told.candidate.key)
+        self._told.append((told, self._generation(trial)))
+        for name, excess in told.excess.items():
+            trial.set_constraint(name, excess)
+        if told.state == COMPLETE:
+            self._study.tell(trial, told.values)
+        else:
+            self._study.tell(trial, state=_STATES[told.state])
 
     def let_go(self, candidate: Candidate) -> None:
         """It is not tried."""
@@ -106,24 +106,33 @@ class Proposer:
 
     def _turn_over(self) -> None:
         if len(self._study.get_trials(deepcopy=False)) >= WINDOW + len(self._running):
-            self._begin(_kept(self._study.get_trials(deepcopy=False)))
+            self._begin_again()
 
-    def _begin(self, trials: Iterable[FrozenTrial]) -> None:
-        """A window of these finished trials and of those under way."""
-        running = [(candidate, self._attributes(trial)) for candidate, trial in self._running.values()]
+    def _begin_again(self) -> None:
+        """With the best and the last, in two generations as NSGA-II counts them: the last one, and its parents."""
+        last = max((generation for _, generation in self._told), default=-1)
+        kept = {item.candidate.key for item in _kept([item for item, _ in self._told])}
+        self._begin([
+            (item, int(generation == last > 0)) for item, generation in self._told if item.candidate.key in kept
+        ])  # fmt: skip
+
+    def _begin(self, told: list[tuple[Told, int]]) -> None:
+        running = [(candidate, self._generation(trial)) for candidate, trial in self._running.values()]
         self._running, self._samplers = {}, {}  # samplers remember how far they have read
         self._windows += 1
-        self._storage = InMemoryStorage()
-        self._study = optuna.create_study(
-            storage=self._storage, sampler=_IDLE, directions=["minimize"] * self._objectives
-        )
-        self._study.add_trials(_in_two_generations(trials))
-        for candidate, attributes in running:
-            self.hold(candidate, {_GENERATION: 1} if _GENERATION in attributes else {})
+        self._told, self._storage = told, InMemoryStorage()
+        self._study = empty_study(self._objectives, self._storage)
+        self._study.add_trials([self._frozen(item, generation) for item, generation in told])
+        for candidate, generation in running:
+            self.hold(candidate, min(generation, 1))
 
-    def _attributes(self, trial: optuna.Trial) -> Mapping[str, Any]:
-        """What its sampler has noted."""
-        return self._study.get_trials(deepcopy=False)[trial.number].system_attrs
+    def _generation(self, trial: optuna.Trial) -> int:
+        """As NSGA-II has noted it; -1 for a trial of others."""
+        return int(self._study.get_trials(deepcopy=False)[trial.number].system_attrs.get(_GENERATION, -1))
+
+    def _frozen(self, told: Told, generation: int) -> FrozenTrial:
+        attributes = {_GENERATION: generation} if generation >= 0 else {}
+        return frozen_trial(self.space, self.rules, told, attributes)
 
     def _beside(self, candidate: Candidate, is_taken: Callable[[Candidate], bool]) -> Candidate | None:
         """One that is not taken, some random changes of one knob each away."""
@@ -134,15 +143,21 @@ class Proposer:
         return None
 
 
-def added(study: optuna.Study, storage: Any, trial: FrozenTrial) -> optuna.Trial:
-    """The trial, written in one step. storage: of the study, whose sampler must be an idle one."""
-    return optuna.Trial(study, storage.create_new_trial(storage.get_study_id_from_name(study.study_name), trial))
+def empty_study(objectives: int, storage: InMemoryStorage | None = None) -> optuna.Study:
+    return optuna.create_study(storage=storage, sampler=_IDLE, directions=["minimize"] * objectives)
 
 
-def finish(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
-    for name, excess in (outcome.constraints or {}).items():
-        trial.set_constraint(name, excess)
-    study.tell(trial, outcome.values, state=None if outcome.state == TrialState.COMPLETE else outcome.state)
+def frozen_trial(space: Space, rules: Rules, told: Told, attributes: Mapping[str, Any] | None = None) -> FrozenTrial:
+    """As Optuna keeps it."""
+    params, distributions = parameters(space, rules, told.candidate)
+    return create_trial(
+        state=_STATES[told.state],
+        values=told.values or None,
+        params=params,
+        distributions=distributions,
+        constraints=dict(told.excess) or None,
+        system_attrs=dict(attributes or {}),
+    )
 
 
 def parameters(space: Space, rules: Rules, candidate: Candidate) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -222,43 +237,25 @@ def _sampler(kind: str, seed: int) -> BaseSampler:
         return TPESampler(n_startup_trials=8, multivariate=True, group=True, constant_liar=True, seed=seed)
 
 
-def _kept(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def _kept(told: Sequence[Told]) -> list[Told]:
     """The best and the last of them, in their order; failed ones tell a sampler nothing."""
-    told = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    told = [item for item in told if item.state in (COMPLETE, PRUNED)]
     if len(told) <= LAST + BEST:
         return told
-    earlier = [trial for trial in told[:-LAST] if trial.state == TrialState.COMPLETE]
-    return [*sorted(_best(earlier, BEST), key=lambda trial: trial.number), *told[-LAST:]]
+    best = {item.candidate.key for item in _best([item for item in told[:-LAST] if item.values], BEST)}
+    return [*(item for item in told[:-LAST] if item.candidate.key in best), *told[-LAST:]]
 
 
-def _best(trials: Sequence[FrozenTrial], most: int) -> list[FrozenTrial]:
+def _best(told: Sequence[Told], most: int) -> list[Told]:
     """Those within the limits that none dominates, then those that only these dominate, and so on; then those that are
     least beyond the limits."""
-    excess = {trial.number: sum(max(0.0, value) for value in trial.constraints.values()) for trial in trials}
-    left = sorted((trial for trial in trials if not excess[trial.number]), key=lambda trial: trial.values)
-    found: list[FrozenTrial] = []
+    left = sorted((item for item in told if not item.beyond), key=lambda item: item.values)
+    found: list[Told] = []
     while left and len(found) < most:
-        layer, rest = list[FrozenTrial](), list[FrozenTrial]()
-        for trial in left:
-            dominated = any(all(a <= b for a, b in zip(one.values, trial.values, strict=True)) for one in layer)
-            (rest if dominated else layer).append(trial)
+        layer, rest = list[Told](), list[Told]()
+        for item in left:
+            dominated = any(all(a <= b for a, b in zip(one.values, item.values, strict=True)) for one in layer)
+            (rest if dominated else layer).append(item)
         found, left = found + layer, rest
-    beyond = sorted((trial for trial in trials if excess[trial.number]), key=lambda trial: excess[trial.number])
+    beyond = sorted((item for item in told if item.beyond), key=lambda item: item.beyond)
     return [*found, *beyond][:most]
-
-
-def _in_two_generations(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """As NSGA-II counts them: the last one that another window has begun, and the parents among all others."""
-    trials = list(trials)
-    last = max((trial.system_attrs.get(_GENERATION, -1) for trial in trials), default=-1)
-    return [
-        create_trial(
-            state=trial.state,
-            values=trial.values,
-            params=trial.params,
-            distributions=trial.distributions,
-            system_attrs={_GENERATION: int(last > 0 and trial.system_attrs.get(_GENERATION) == last)},
-            constraints=trial.constraints or None,
-        )
-        for trial in trials
-    ]

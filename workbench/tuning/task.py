@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from workbench.sharding.parcels import Parcel
 from workbench.timing import Timing
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Goals
-from workbench.tuning.parcels import Parcel
 from workbench.types import (
     BuildConfig,
     BuilderOptions,
@@ -61,13 +61,23 @@ class Task:
     @cached_property
     def key(self) -> str:
         """Equal for tasks in which every candidate is measured and judged alike."""
-        goals = {"objectives": self.goals.objectives, "limits": [asdict(item) for item in self.goals.limits]}
-        return _digest([self._measured, goals, asdict(self.look)])
+        return _digest([self._measured, self._judged])
 
     def trial_id(self, candidate: Candidate, machine_id: str, *, judged: bool = False) -> str:
-        """12 hexadecimal digits: of a candidate, measured so, on such a machine. judged: also by these goals, which
-        decide what is given up early."""
-        return _digest([self.key if judged else self._measured, candidate.key, machine_id])[:12]
+        """12 hexadecimal digits: of a candidate, measured so, on such a machine, whatever others of the task need.
+        judged: also by these goals, which decide what is given up early."""
+        needless = {
+            "calibration": candidate.precision != "int8",
+            "order": not candidate.in_float,
+            "profiles": not candidate.profiles,
+        }
+        measured = {name: value for name, value in self._measured.items() if not needless.get(name)}
+        return _digest([measured, self._judged if judged else None, candidate.key, machine_id])[:12]
+
+    @cached_property
+    def _judged(self) -> dict[str, Any]:
+        limits = [asdict(item) for item in self.goals.limits]
+        return {"objectives": self.goals.objectives, "limits": limits, "look": asdict(self.look)}
 
     @cached_property
     def _measured(self) -> dict[str, Any]:

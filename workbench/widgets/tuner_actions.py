@@ -9,7 +9,10 @@ import ipywidgets as widgets
 from workbench.widgets import render, render_tuner
 from workbench.widgets.parts import button
 from workbench.widgets.progress import ProgressView
+from workbench.widgets.tuner_form_state import FORM
 from workbench.widgets.tuner_state import TUNING, TunerState
+
+_RUN = ("status", "changed", "error", "tuned", "searched_code", "paused", "finishing")
 
 
 class Actions:
@@ -26,7 +29,7 @@ class Actions:
         actions = widgets.HBox([self.start, self.pause, self.finish, self.cancel, self.verdict])
         actions.add_class("wb-actions")
         self.boxes: list[Any] = [actions, self.running, ProgressView(state, [TUNING], "Log").box, self.error]
-        state.observe(lambda change: self._show())
+        state.observe(lambda change: self._show(), [*FORM, *_RUN])  # told before the results, which take longer to draw
         self._show()
 
     def _pause(self) -> None:

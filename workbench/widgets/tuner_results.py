@@ -119,7 +119,7 @@ def knob_facts(trial: Trial) -> list[tuple[str, str]]:
     return [
         (TITLES[name], value_text(name, value))
         for name, value in found.items()
-        if name in always or value not in (None, "", (), 0)
+        if name in always or value is False or value not in (None, "", (), 0)
     ]
 
 

@@ -13,10 +13,10 @@ from workbench.calibration.collect import fixed_batch
 from workbench.errors import ConfigError
 from workbench.model import Model
 from workbench.profiles import format_shapes
+from workbench.sharding.parcels import Parcel
 from workbench.store import EngineStore
 from workbench.tuning import Candidate, Plan, Trial, Tuned
 from workbench.tuning.opened import open_task
-from workbench.tuning.parcels import Parcel
 from workbench.tuning.task import Task, config_of, with_float_layers
 from workbench.tuning.trying import wish_of
 from workbench.types import BuildConfig, Calibration, OptimizationProfile

@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from workbench.tuning.goals import OBJECTIVES
+from workbench.tuning.result import FINISHED
 from workbench.widgets import render_timing, render_tuner
 from workbench.widgets.parts import Choice, Option, button, row
 from workbench.widgets.timing_export import FORMS
@@ -107,8 +108,9 @@ class Results:
             return
         has_changed = not found.recorded and not state.busy and state.form_has_changed
         self.card.value = render_tuner.search_card(found, state.viewed_column, form_has_changed=has_changed)
-        key = (found.id, len(found.trials), found.state if not state.busy else "", state.viewed_column.finals is None,
-               state.viewed_column.best, *(getattr(state, name) for name in VIEW[1:]))  # fmt: skip
+        column = state.viewed_column
+        key = (found.id, len(found.trials), found.state == FINISHED, column.finals is None, column.best,
+               *(getattr(state, name) for name in VIEW[1:]))  # fmt: skip
         if key != self._drawn:
             self._drawn = key
             self._draw(state.picture())
@@ -118,7 +120,7 @@ class Results:
         self.rows.layout.display = "" if is_front else "none"
         self.points.layout.display = "" if is_front and picture is not None and picture.plots else "none"
         if picture is None:
-            self.picture.value = ""
+            self.picture.value, self.points.spots, self.points.svg, self.rows.rows = "", [], "", []
             return
         if is_front:
             self._draw_front(picture)
@@ -138,8 +140,8 @@ class Results:
         assert found is not None
         trials = {item.id: item for item in found.trials}
         self.picture.value = "" if picture.plots else render_timing.picture_html(picture, as_table=False)
-        if picture.plots:
-            svg, spots = render_tuner.drawn(picture.plots[0])
+        svg, spots = render_tuner.drawn(picture.plots[0]) if picture.plots else ("", ())
+        if svg or self.points.svg:
             with self.points.hold_sync():
                 self.points.spots = [shown_spot(spot, trials[spot.id]) for spot in spots]
                 self.points.svg = svg

@@ -21,9 +21,9 @@ function render({ model, el }) {
   function show() {
     const had = marks.contains(document.activeElement) ? document.activeElement.dataset.trial : "";
     picture.innerHTML = model.get("svg");
-    marks.replaceChildren();
-    for (const spot of model.get("spots")) {
-      const button = document.createElement("button");
+    const known = new Map([...marks.children].map((button) => [button.dataset.trial, button]));
+    const buttons = model.get("spots").map((spot) => {
+      const button = known.get(spot.id) ?? document.createElement("button");
       button.className = "wb-spot";
       button.dataset.trial = spot.id;
       button.dataset.lmSuppressShortcuts = "true";
@@ -31,8 +31,9 @@ function render({ model, el }) {
       button.setAttribute("aria-label", spot.label);
       button.style.left = `${100 * spot.left}%`;
       button.style.top = `${100 * spot.top}%`;
-      marks.append(button);
-    }
+      return button;
+    });
+    marks.replaceChildren(...buttons);
     showSelected();
     if (had) marks.querySelector(`[data-trial='${had}']`)?.focus({ preventScroll: true });
   }

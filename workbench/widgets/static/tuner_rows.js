@@ -50,19 +50,22 @@ function render({ model, el }) {
     if (body.rows.length && !body.querySelector("[aria-selected='true']")) body.rows[0].tabIndex = 0;
   }
 
+  // Rows stay the same elements, so that none is exchanged under the pointer.
   function showRows() {
     const hadFocus = body.contains(document.activeElement);
-    body.replaceChildren();
-    for (const item of [...model.get("rows")].sort(compare)) {
-      const row = body.insertRow();
+    const known = new Map([...body.rows].map((row) => [row.dataset.trial, row]));
+    const rows = [...model.get("rows")].sort(compare).map((item) => {
+      const row = known.get(item.id) ?? document.createElement("tr");
       row.dataset.trial = item.id;
-      if (item.mark) row.dataset.mark = item.mark;
+      row.dataset.mark = item.mark;
       item.cells.forEach((text, at) => {
-        const cell = row.insertCell();
+        const cell = row.cells[at] ?? row.insertCell();
         cell.textContent = text;
-        if (model.get("heads")[at].right) cell.className = "wb-right";
+        cell.className = model.get("heads")[at].right ? "wb-right" : "";
       });
-    }
+      return row;
+    });
+    if (rows.length !== body.rows.length || rows.some((row, at) => row !== body.rows[at])) body.replaceChildren(...rows);
     showSelected();
     if (hadFocus) body.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
   }

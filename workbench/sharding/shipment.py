@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import BackendError
-from workbench.tuning.parcels import Parcel, contents
+from workbench.sharding.parcels import Parcel, contents
 
 if TYPE_CHECKING:
     from distributed import Client, Future

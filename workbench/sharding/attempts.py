@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from workbench.calibration.sample import Samples
 from workbench.errors import BackendError, Cancelled, WorkbenchError
-from workbench.tuning.freed_memory import keep_freed_memory
-from workbench.tuning.packed_samples import open_packed
-from workbench.tuning.parcels import Parcel, ParcelMissing, unpack_all
-from workbench.tuning.shards import Shard
-from workbench.tuning.shipment import Shipment
+from workbench.sharding.freed_memory import keep_freed_memory
+from workbench.sharding.packed_samples import open_packed
+from workbench.sharding.parcels import Parcel, ParcelMissing, unpack_all
+from workbench.sharding.shards import Shard
+from workbench.sharding.shipment import Shipment
 from workbench.types import Listener, LogLine, ignore
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.calibration.ahead import ahead
 from workbench.calibration.samples import Skipped
 from workbench.machine import usable_cores
-from workbench.tuning.attempts import PATIENCE_S, Nonsense, Spread, Work
-from workbench.tuning.parcels import Parcel
-from workbench.tuning.shards import Arithmetic, Shard, arithmetic, in_order, size_of_shards
-from workbench.tuning.shipment import Shipment
+from workbench.sharding.attempts import PATIENCE_S, Nonsense, Spread, Work
+from workbench.sharding.parcels import Parcel
+from workbench.sharding.shards import Arithmetic, Shard, arithmetic, in_order, size_of_shards
+from workbench.sharding.shipment import Shipment
 from workbench.types import Listener, LogLine, Progress
 
 if TYPE_CHECKING:

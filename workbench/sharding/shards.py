@@ -12,7 +12,7 @@ from typing import TypeVar
 from workbench.calibration.samples import Batch, Sample, Samples
 from workbench.errors import Cancelled
 from workbench.machine import cpu_features, this_machine
-from workbench.tuning.packed_samples import write_packed
+from workbench.sharding.packed_samples import write_packed
 from workbench.types import count_of
 
 SHARD_BYTES = 32 << 20

@@ -26,12 +26,12 @@ from workbench.errors import FeedError, StoreError
 from workbench.evaluation import Evaluation, Runs, evaluation_of
 from workbench.model import Model, load_model
 from workbench.reference import Reference
+from workbench.sharding.attempts import Nonsense
+from workbench.sharding.job import USUAL, Job, Sharding
+from workbench.sharding.parcels import Parcel, pack
+from workbench.sharding.shards import Arithmetic, Shard, arithmetic, as_one, as_rows, cut, until_cancelled
 from workbench.store import EngineStore
 from workbench.tally import Tally, merge_tallies
-from workbench.tuning.attempts import Nonsense
-from workbench.tuning.job import USUAL, Job, Sharding
-from workbench.tuning.parcels import Parcel, pack
-from workbench.tuning.shards import Arithmetic, Shard, arithmetic, as_one, as_rows, cut, until_cancelled
 from workbench.types import Listener, LogLine, count_of, ignore
 
 if TYPE_CHECKING:
