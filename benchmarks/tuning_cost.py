@@ -1,9 +1,11 @@
 """What a search itself costs for each trial: proposing, looking in the history, handing out, keeping, telling.
 
-python benchmarks/tuning_cost.py [--at 100,1000,10000] [--over 100] [--sampler auto]     JSON on standard output
+python benchmarks/tuning_cost.py [--at 100,1000,10000] [--over 100] [--sampler auto] [--roomy]     JSON on standard output
 
 A real search, in a space of 17,360 candidates, with a simulated worker that answers at once. At each of these numbers
 of trials the next `over` are timed, by part. `resume_s`: the same search opened anew then.
+--roomy: in a space ten times as large, of which 10,000 trials use up little; with one sampler this tells whether the
+history costs anything, where the smaller space also tells what proposals of known candidates cost.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +78,20 @@ class Meter:
     def __init__(self, parts: Parts, at: list[int], over: int) -> None:
         self.parts, self.at, self.over = parts, at, over
         self.rows: list[dict[str, Any]] = []
-        self.begun: dict[int, tuple[float, dict[str, float]]] = {}
+        self.begun: dict[int, tuple[float, float, dict[str, float]]] = {}
 
     def __call__(self, found: Tuned) -> None:
         count = len(found.trials)
         if count in self.at and count not in self.begun:
-            self.begun[count] = time.perf_counter(), dict(self.parts.seconds)
+            self.begun[count] = time.perf_counter(), time.process_time(), dict(self.parts.seconds)
         start = count - self.over
         if start in self.begun and all(row["trials"] != start for row in self.rows):
-            began, before = self.begun[start]
-            row: dict[str, Any] = {"trials": start, "ms_per_trial": self._each(time.perf_counter() - began)}
+            began, cpu, before = self.begun[start]
+            row: dict[str, Any] = {
+                "trials": start,
+                "ms_per_trial": self._each(time.perf_counter() - began),
+                "processor_ms_per_trial": self._each(time.process_time() - cpu),
+            }
             row |= {name: self._each(value - before.get(name, 0)) for name, value in self.parts.seconds.items()}
             self.rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
@@ -104,11 +111,13 @@ def main() -> None:
     parser.add_argument("--at", default="100,1000,10000")
     parser.add_argument("--over", type=int, default=100)
     parser.add_argument("--sampler", default="auto")
+    parser.add_argument("--roomy", action="store_true")
     options = parser.parse_args()
     at = sorted(int(text) for text in options.at.split(","))
     with tempfile.TemporaryDirectory() as home:
         os.environ["WORKBENCH_HOME"] = home
-        wanted = plan(huge_space(), GOALS, options.sampler)
+        space = replace(huge_space(), batch=tuple(range(1, 101))) if options.roomy else huge_space()
+        wanted = plan(space, GOALS, options.sampler)
         parts, load = Parts(), os.getloadavg()[0]
         parts.watch()
         meter = Meter(parts, at, options.over)
@@ -122,8 +131,9 @@ def main() -> None:
         "optuna": optuna.__version__,
         "python": platform.python_version(),
         "load": [round(load, 2), round(os.getloadavg()[0], 2)],
-        "clock": f"perf_counter, mean of {options.over} trials",
+        "clock": f"perf_counter, process_time; means of {options.over} trials",
         "sampler": options.sampler,
+        "combinations": space.size,
         "rows": meter.rows,
     }
     print(json.dumps(told, indent=1))

@@ -63,7 +63,6 @@ def test_a_search_is_watched_paused_finished_and_a_trial_taken_over(
     fill(widget, "threads", "1")
     fill(widget, "calibration", "entropy, sorcery")
     expect(widget.locator(".wb-knob.wb-wrong")).to_contain_text("there is no 'sorcery'")
-    take_screenshots(page, widget, test, "wrong")
     fill(widget, "calibration", "entropy, minmax, percentile")
     expect(widget.locator(".wb-sizes")).to_contain_text("18 combinations, 8 after rules")
     make_small(widget)
@@ -76,7 +75,6 @@ def test_a_search_is_watched_paused_finished_and_a_trial_taken_over(
     expect(widget.locator("[data-search]")).to_have_attribute("data-state", "paused")
     expect(widget.locator("[data-running]")).to_have_count(0)
     known = widget.locator(".wb-trials tbody tr").count()
-    take_screenshots(page, widget, test, "paused")
     expect(widget.locator(".wb-trials tbody tr")).to_have_count(known)
     button(widget, "Resume").click()
     expect(widget.locator(".wb-trials tbody tr")).not_to_have_count(known)
@@ -117,7 +115,6 @@ def look_into_a_trial(page: Page, widget: Locator, test: str) -> None:
     expect(button(builder, "int8")).to_have_attribute("aria-pressed", "true")
     button(builder, "Build").click()
     expect(builder.locator(".wb-card[data-reused]")).to_be_visible()
-    take_screenshots(page, widget, test, "used")
 
 
 def look_into_the_other_sections(page: Page, widget: Locator, test: str) -> None:
@@ -126,7 +123,7 @@ def look_into_the_other_sections(page: Page, widget: Locator, test: str) -> None
     for section, words in (("Progress", "trial"), ("Finalists", "median"), ("What matters", "from 8 measured trials")):
         button(widget, section).click()
         expect(widget.locator("[data-plot], [data-empty]").last).to_contain_text(words)
-        take_screenshots(page, widget, test, section.lower().replace(" ", "-"))
+    take_screenshots(page, widget, test, "knobs")
     fold(widget, "Show code").first.click()
     expect(widget.locator(".wb-code").last).to_contain_text("algorithm=('entropy', 'minmax', 'percentile')")
 
@@ -167,12 +164,14 @@ def test_a_recorded_search_is_explored_without_a_gpu(page: Page, lab: Lab, reque
     expect(button(widget, "Use this in EngineBuilder")).to_be_disabled()
     expect(widget.get_by_text("choose that model above")).to_be_visible()
     search.select_option(label=search.locator("option", has_text="fashion_cnn,").first.inner_text())
+    expect(spots.last).to_have_attribute("data-trial", of_another)
     expect(shown).to_have_count(0)
-    widget.locator(".wb-trials tbody tr").filter(has_text="int8").first.click()
+    widget.locator(".wb-trials tbody tr").filter(has_text="int8 minmax").first.click()
     expect(shown).to_contain_text("points of top-1 accuracy lost")
     take_screenshots(page, widget, request.node.name, "recorded")
     button(widget, "Use this in EngineBuilder").click()
     builder = widget.locator(".wb").last
-    expect(builder).to_contain_text("int8 needs the range of every activation")
+    expect(builder).to_contain_text("ranges.calib: there is no such calibration file")
+    expect(builder).to_contain_text("ranges by minmax")
     expect(button(widget, "Start")).to_be_enabled()
     assert not cell_errors(page)

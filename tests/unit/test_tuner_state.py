@@ -235,6 +235,7 @@ def test_a_search_is_carried_out_and_the_shell_knows_all_of_it(
     assert [phase.name for phase in state.phases if phase.ended_s is None] == []
     assert ("Tuning", 2, 2) in [(phase.name, phase.done, phase.total) for phase in state.phases]
 
+    assert dict(state.plan.again)["Shell"] == state.code()["Command line"]  # type: ignore[union-attr]
     assert main([*shlex.split(state.code()["Command line"])[1:], "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["id"] == found.id and {item["id"] for item in again["trials"]} == {item.id for item in found.trials}
@@ -368,6 +369,10 @@ def test_of_a_recorded_trial_the_ranges_are_to_be_made(home: Path, fashion_cnn: 
     found = helpers_tuned.tuned(model=fashion_cnn.name)
     recipe = recipe_of(found.trials[2], found, fashion_cnn, None)
     assert recipe.why_not == "" and recipe_code(recipe)["Python"].startswith("# ranges.calib: yours;")
+    unknown = replace(found.trials[2], candidate=replace(found.trials[2].candidate, algorithm="TensorRT's own"))
+    assert "cannot be made here" in recipe_of(unknown, found, fashion_cnn, None).why_not
+    bare = recipe_of(found.trials[2], replace(found, shapes={}), fashion_cnn, None)
+    assert bare.config.profiles == recipe.config.profiles, "one row in the sizes that are proposed"
     lacking = replace(found.trials[2], candidate=replace(found.trials[2].candidate, in_float=2))
     assert "is not recorded" in recipe_of(lacking, found, fashion_cnn, None).why_not
 
@@ -375,6 +380,7 @@ def test_of_a_recorded_trial_the_ranges_are_to_be_made(home: Path, fashion_cnn: 
 def test_a_found_trial_goes_into_engine_builder_and_can_be_a_baseline(state: TunerState) -> None:
     searched(state)
     state.selected = next(item.id for item in state.tuned.trials if item.candidate.precision == "fp16")  # type: ignore[union-attr]
+    assert state.recipe().plan is state.plan
     builder = EngineBuilder(FASHION_CNN)
     state.use(builder.state)
     assert builder.state.model is state.model and builder.state.precision == "fp16" and builder.state.problem() == ""

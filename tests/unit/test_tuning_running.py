@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
+from types import FrameType
 
 import pytest
 from helpers_tuning import (
@@ -396,3 +398,27 @@ def test_the_engine_of_the_best_is_brought() -> None:
     found = search(plan(SMALL), crew)
     assert found.best is not None
     assert crew.brought == [("e" * 32, found.trial(found.best.trial).worker)]
+
+
+def test_a_trial_is_no_more_work_for_the_driver_in_a_long_search() -> None:
+    """Counted in calls of Python functions, between one trial and the next."""
+    calls, counts = 0, list[int]()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    def watch(tuned: Tuned) -> None:
+        nonlocal calls
+        counts.append(calls)
+        calls = 0
+        sys.setprofile(note if len(tuned.trials) in {*range(20, 30), *range(110, 120)} else None)
+
+    try:
+        search(plan(large_space(), sampler="random"), crew_of(1), Budget(122, patience_s=300), each=watch)
+    finally:
+        sys.setprofile(None)
+    found = [count for count in counts if count]
+    assert len(found) >= 20
+    early, late = sorted(found[:10]), sorted(found[-10:])
+    assert late[5] <= 1.2 * early[5]

@@ -95,7 +95,8 @@ def search_card(tuned: Tuned, column: Column, *, form_has_changed: bool = False)
     parts = [f"<div class='wb-card{kind}' data-search='{tuned.id}' data-state='{tuned.state}'><h4>{escape(title)}</h4>"]
     if best is not None:
         trial = tuned.trial(best.trial)
-        facts = [("best", str(trial.candidate)), ("against", gain(column))]
+        other, verdict = gain(column)
+        facts = [("best", str(trial.candidate)), (f"against {other}", verdict)]
         parts.append(f"{render.fact_row(facts)}<p data-tied='{len(best.tied)}'>{escape(best.reason)}</p>")
     else:
         parts.append(f"<p>{escape(_no_best(tuned, column))}</p>")
@@ -158,11 +159,11 @@ def _history(trial: Trial) -> Iterable[str]:
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in trial.seconds.items())
     if took:
         yield f"It took: {took}."
-    where = f" on {trial.worker}" if trial.worker else ""
+    where = f"{trial.worker}, " if trial.worker else ""
     at = f", {trial.at[:16].replace('T', ' ')} UTC" if trial.at else ""
     tries = f", at the {trial.attempts}. attempt" if trial.attempts > 1 else ""
     known = " Known from an earlier search, and not measured again." if trial.known else ""
-    yield f"Tried{where}, {trial.column}{at}{tries}.{known}"
+    yield f"Tried on {where}{trial.column}{at}{tries}.{known}"
 
 
 def _engines(trial: Trial) -> str:

@@ -68,11 +68,11 @@ def _python(wish: SearchWish) -> list[str]:
 
 
 def _space_words(space: Space) -> list[str]:
-    """The knobs that do not have their default, one for each line."""
+    """The knobs that do not have their default, one for each line; sets of profiles are the program's."""
     defaults = Space(("onnxruntime",))
-    names = ["backend", *(item.name for item in fields(space)[1:])]
+    names = [item.name for item in fields(space)]
     shown = [name for name in names if name == "backend" or getattr(space, name) != getattr(defaults, name)]
-    return [f"{name}={getattr(space, name)!r}" for name in shown]
+    return [f"{name}={'...' if name == 'profiles' else repr(getattr(space, name))}" for name in shown]
 
 
 def _goals(goals: Goals) -> str:

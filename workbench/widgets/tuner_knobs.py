@@ -68,9 +68,9 @@ def knob_problem(base: Space, knob: str, text: str) -> str:
 def knob_rows(base: Space, texts: Mapping[str, str], rules: Rules | None) -> tuple[KnobRow, ...]:
     """One for every knob. rules: None where nobody knows yet what the workers can do."""
     problems = {knob: knob_problem(base, knob, text) for knob, text in texts.items()}
-    space = None if any(problems.values()) else read_space(base, texts)
+    space = read_space(base, {knob: text for knob, text in texts.items() if not problems[knob]})
     return tuple(
-        KnobRow(knob, text, problems[knob], why_idle(knob, space, rules) if space and rules else "")
+        KnobRow(knob, text, problems[knob], why_idle(knob, space, rules) if rules else "")
         for knob, text in texts.items()
     )
 

@@ -13,7 +13,7 @@ from workbench.plots.palette import PAPER, QUIET, by_precision
 from workbench.plots.plot import Plot
 from workbench.tuning import Trial, Tuned
 from workbench.tuning.front_plot import FrontFacts, draw_front, front_plot
-from workbench.tuning.scale import scale
+from workbench.tuning.scale import Span, scale
 from workbench.tuning.shown import trials_of
 from workbench.tuning.trial import FAILED, PRUNED
 from workbench.types import count_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NOT_DRAWN = "Not drawn: "
 _FAINT_PX = 7.0
+_ROOM, _FAR = 1.06, 3.0
 
 
 class Dot(NamedTuple):
@@ -57,7 +58,7 @@ def live_plot(tuned: Tuned, column: str, x: str, y: str) -> Plot:
     trials = trials_of(tuned, column)
     dots = _dots([item for item in trials if item.is_complete], x, y)
     faint = _dots([item for item in trials if item.state == PRUNED], x, y)
-    facts = LiveFacts(plot.facts, dots, faint)
+    facts = LiveFacts(_wider(plot.facts, faint), dots, faint)
     return replace(plot, facts=facts, drawn_by=draw_live, notes=(*_kept(plot.notes), *_missing(trials, len(faint))))
 
 
@@ -68,6 +69,19 @@ def _dots(trials: Sequence[Trial], x: str, y: str) -> tuple[Dot, ...]:
         if item.score is not None
     ]
     return tuple(dot for dot in found if math.isfinite(dot.x) and math.isfinite(dot.y))
+
+
+def _wider(facts: FrontFacts, faint: Sequence[Dot]) -> FrontFacts:
+    """With axes that reach what was given up, unless that lies far off."""
+    across, up = _reaching(facts.across, [dot.x for dot in faint]), _reaching(facts.up, [dot.y for dot in faint])
+    ends = {facts.across.high: across.high}, {facts.up.high: up.high}
+    steps = tuple((ends[0].get(x, x), ends[1].get(y, y)) for x, y in facts.steps)
+    return facts._replace(across=across, up=up, steps=steps)
+
+
+def _reaching(axis: Span, values: Sequence[float]) -> Span:
+    most = max(values, default=0.0)
+    return axis._replace(high=_ROOM * most) if axis.high < most <= _FAR * axis.high else axis
 
 
 def _kept(notes: Sequence[str]) -> list[str]:

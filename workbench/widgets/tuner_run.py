@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from workbench.errors import BackendError
 from workbench.model import Model
@@ -20,7 +20,7 @@ FINALS = "Measuring the finalists in turns"
 @dataclass(frozen=True, eq=False)
 class Order:
     """What is to be searched. space: None for what is usual where the workers are. scheduler: as tuning.connect takes
-    it."""
+    it. again: code that does the same, by title, for reports."""
 
     model: Model
     space: Space | None
@@ -29,6 +29,7 @@ class Order:
     budget: Budget
     scheduler: str | None = None
     profile: OptimizationProfile | None = None
+    again: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_ranges(self) -> bool:
@@ -51,9 +52,10 @@ def carry_out(
             raise BackendError("nobody is there to work: start workers, and see that they reach the scheduler.")
         space = order.space or usual_space(next(iter(grounds.values())), order.model, has_data=order.has_ranges)
         plan = make_plan(
-            order.model, space, order.goals, order.data, profile=order.profile, listener=listener,
-            cancel=controls.cancel,
+            order.model, space, order.goals, order.data, profile=order.profile, gather=crew.gather,
+            listener=listener, cancel=controls.cancel,
         )  # fmt: skip
+        plan = replace(plan, again=order.again)
         planned(plan)
         return run_search(plan, crew, order.budget, controls=controls, each=each, listener=_coarse(listener))
 

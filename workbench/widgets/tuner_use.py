@@ -12,14 +12,14 @@ from workbench.backends import load
 from workbench.calibration.collect import fixed_batch
 from workbench.errors import ConfigError
 from workbench.model import Model
-from workbench.profiles import format_shapes
+from workbench.profiles import format_shapes, opt_shapes
 from workbench.sharding.parcels import Parcel
 from workbench.store import EngineStore
 from workbench.tuning import Candidate, Plan, Trial, Tuned
 from workbench.tuning.opened import open_task
 from workbench.tuning.task import Task, config_of, with_float_layers
 from workbench.tuning.trying import wish_of
-from workbench.types import BuildConfig, Calibration, OptimizationProfile
+from workbench.types import CALIBRATORS, BuildConfig, Calibration, OptimizationProfile
 
 _RANGES = "ranges.calib"
 """Of a trial that was recorded elsewhere: its ranges did not come along."""
@@ -75,7 +75,7 @@ def recipe_of(trial: Trial, tuned: Tuned, model: Model | None, plan: Plan | None
     """model: the one of the form. Raises ConfigError where that is not the model of the search."""
     if model is None or (model.sha256 != tuned.model_sha256 and model.name != tuned.model):
         raise ConfigError(f"This was found for {tuned.model}: choose that model above, then it can be built.")
-    if any(len(tuned.shapes.get(spec.name, ())) != len(spec.shape) for spec in model.inputs):
+    if tuned.shapes and any(len(tuned.shapes.get(spec.name, ())) != len(spec.shape) for spec in model.inputs):
         raise ConfigError(f"This was found for another {tuned.model}, with other inputs than the model above has.")
     candidate = trial.candidate
     if plan is not None and plan.id == tuned.id:
@@ -83,7 +83,9 @@ def recipe_of(trial: Trial, tuned: Tuned, model: Model | None, plan: Plan | None
         return _with_layers(Recipe(candidate, model, config, plan.task.in_float(candidate), plan))
     ranges = _RANGES if candidate.precision == "int8" and not model.is_quantized else None
     config, lacks = config_of(_task_of(tuned, model), candidate, model.inputs, ranges), ""
-    if candidate.in_float:
+    if ranges and candidate.algorithm not in CALIBRATORS:
+        lacks = f"Its ranges, {candidate.algorithm}, cannot be made here: collect others in CalibrationStudio."
+    elif candidate.in_float:
         lacks = "Which layers stay in float was found by that search and is not recorded: search here to find them."
     elif candidate.profiles:
         lacks = f"Its optimization profiles, {candidate.profiles}, are not recorded: search here with them."
@@ -91,9 +93,10 @@ def recipe_of(trial: Trial, tuned: Tuned, model: Model | None, plan: Plan | None
 
 
 def _task_of(tuned: Tuned, model: Model) -> Task:
-    """As far as a configuration follows from it."""
+    """As far as a configuration follows from it; one row in the sizes that are proposed, where none were recorded."""
+    proposed = {name: (1, *shape[1:]) for name, shape in opt_shapes(model.inputs, ()).items()}
     parcel = Parcel(tuned.model_sha256, model.path.name, model.path, ())
-    return Task(parcel, tuned.shapes, tuned.goals, fixed_batch=fixed_batch(model))
+    return Task(parcel, tuned.shapes or proposed, tuned.goals, fixed_batch=fixed_batch(model))
 
 
 def _with_layers(recipe: Recipe) -> Recipe:

@@ -15,7 +15,8 @@ from workbench.widgets.timing_form import said
 from workbench.widgets.timing_results import Picture
 from workbench.widgets.tuner_points import PointPlot, RowTable, shown_heads, shown_row, shown_spot
 from workbench.widgets.tuner_results import FRONT, NOT_SEARCHED, SECTIONS, trial_heads, trial_rows
-from workbench.widgets.tuner_state import VIEW, TunerState
+from workbench.widgets.tuner_state import TunerState
+from workbench.widgets.tuner_view_state import VIEW
 
 _PLOT, _TABLE = "plot", "table"
 
