@@ -1,6 +1,6 @@
 """What a search itself costs for each trial: proposing, looking in the history, handing out, keeping, telling.
 
-python benchmarks/tuning_cost.py [--at 100,1000,10000] [--over 100] [--sampler auto] [--roomy]     JSON on standard output
+python benchmarks/tuning_cost.py [--at 100,1000,10000] [--over 100] [--sampler auto] [--roomy]    JSON on stdout
 
 A real search, in a space of 17,360 candidates, with a simulated worker that answers at once. At each of these numbers
 of trials the next `over` are timed, by part. `resume_s`: the same search opened anew then.

@@ -143,7 +143,7 @@ def _threads(candidate: Candidate) -> float:
 
 def trial_of_job(job: Job, on: Ground, score: Score, **changes: Any) -> Trial:
     usual = Trial(
-        job.task.trial_id(job.candidate, on.machine_id),
+        job.task.trial_id(job.candidate, on.place(job.candidate.backend)),
         job.candidate,
         COMPLETE,
         on.column,

@@ -29,9 +29,10 @@ from workbench.model import load_model
 from workbench.sharding.parcels import pack, unpack_all
 from workbench.store import EngineStore
 from workbench.timing import Timing
+from workbench.tuning.answers import nonsense
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.clusters import connect
-from workbench.tuning.crew import Alone, Crew, Report, nonsense
+from workbench.tuning.crew import Alone, Crew, Report
 from workbench.tuning.dask_crew import DIED, LEFT, STOPPED, DaskCrew
 from workbench.tuning.dask_watch import Patience
 from workbench.tuning.dask_worker import _Teller, contract, events_of, introduce, label_of

@@ -34,7 +34,9 @@ def a_trial(candidate: Candidate = CANDIDATE) -> Trial:
 
 def judged(state: str) -> Trial:
     """One that was given up for the sake of the goals."""
-    return replace(a_trial(), id=TASK.trial_id(CANDIDATE, ON.machine_id, judged=True), state=state, reason="too slow")
+    return replace(
+        a_trial(), id=TASK.trial_id(CANDIDATE, ON.place(CANDIDATE.backend), judged=True), state=state, reason="too slow"
+    )
 
 
 def keep(trial: Trial) -> None:
@@ -44,7 +46,7 @@ def keep(trial: Trial) -> None:
 def test_a_trial_comes_back_as_it_was() -> None:
     keep(a_trial())
     assert trial_of(History(), a_trial().id) == a_trial()
-    assert find_trial(History(), TASK, CANDIDATE, ON.machine_id) == replace(a_trial(), known=True)
+    assert find_trial(History(), TASK, CANDIDATE, ON) == replace(a_trial(), known=True)
 
 
 def test_numbers_that_are_not_finite_come_back() -> None:
@@ -64,24 +66,24 @@ def test_one_that_is_there_stays_as_it_is() -> None:
 
 def test_what_was_measured_serves_other_goals_and_what_was_given_up_does_not() -> None:
     keep(judged(PRUNED))
-    assert find_trial(History(), TASK, CANDIDATE, ON.machine_id) == replace(judged(PRUNED), known=True)
-    assert find_trial(History(), STRICT, CANDIDATE, ON.machine_id) is None
+    assert find_trial(History(), TASK, CANDIDATE, ON) == replace(judged(PRUNED), known=True)
+    assert find_trial(History(), STRICT, CANDIDATE, ON) is None
     keep(a_trial())
-    assert find_trial(History(), STRICT, CANDIDATE, ON.machine_id) == replace(a_trial(), known=True)
+    assert find_trial(History(), STRICT, CANDIDATE, ON) == replace(a_trial(), known=True)
 
 
 def test_another_machine_candidate_or_timing_is_another_trial() -> None:
     keep(a_trial())
     other = ground("two", "GPU-0", L4)
-    assert find_trial(History(), TASK, CANDIDATE, other.machine_id) is None
-    assert find_trial(History(), TASK, replace(CANDIDATE, batch=8), ON.machine_id) is None
+    assert find_trial(History(), TASK, CANDIDATE, other) is None
+    assert find_trial(History(), TASK, replace(CANDIDATE, batch=8), ON) is None
     longer = replace(TASK, timing=replace(TASK.timing, iterations=999))
-    assert find_trial(History(), longer, CANDIDATE, ON.machine_id) is None
+    assert find_trial(History(), longer, CANDIDATE, ON) is None
 
 
 def test_the_same_machine_under_another_name_is_the_same() -> None:
     keep(a_trial())
-    assert find_trial(History(), TASK, CANDIDATE, ground("renamed", "GPU-7", H200).machine_id) is not None
+    assert find_trial(History(), TASK, CANDIDATE, ground("renamed", "GPU-7", H200)) is not None
 
 
 def test_many_are_read_at_once_in_their_order() -> None:
@@ -95,7 +97,7 @@ def test_many_are_read_at_once_in_their_order() -> None:
 
 
 def test_without_a_history_nothing_is_found() -> None:
-    assert find_trial(History(), TASK, CANDIDATE, ON.machine_id) is None
+    assert find_trial(History(), TASK, CANDIDATE, ON) is None
     assert trials_of(History(), [a_trial().id]) == {}
 
 
@@ -104,7 +106,7 @@ def test_one_that_cannot_be_read_is_measured_again_and_kept_anew() -> None:
     with sqlite3.connect(History().path) as connection:
         connection.execute("UPDATE data SET zipped = ?", (b"nonsense",))
     connection.close()
-    assert find_trial(History(), TASK, CANDIDATE, ON.machine_id) is None
+    assert find_trial(History(), TASK, CANDIDATE, ON) is None
     keep(replace(a_trial(), worker="second"))
     assert trial_of(History(), a_trial().id) == replace(a_trial(), worker="second")
 

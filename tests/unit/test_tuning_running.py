@@ -368,8 +368,8 @@ def test_other_goals_do_not_see_what_was_given_up_for_these() -> None:
     crew, on = crew_of(1), ground("host", "GPU-0")
     crew.broken = frozenset({"w0"})
     (trial,) = search(wanted, crew, Budget(1, patience_s=300)).trials
-    assert find_trial(History(), wanted.task, trial.candidate, on.machine_id) == replace(trial, known=True)
-    assert find_trial(History(), other.task, trial.candidate, on.machine_id) is None
+    assert find_trial(History(), wanted.task, trial.candidate, on) == replace(trial, known=True)
+    assert find_trial(History(), other.task, trial.candidate, on) is None
 
 
 # ---- what workers and listeners get

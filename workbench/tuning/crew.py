@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from workbench.model import Model
 from workbench.tuning.finals import Finals, run_finals
 from workbench.tuning.ground import Ground, this_ground
 from workbench.tuning.plan import gather_here
-from workbench.tuning.trial import STATES, Trial
 from workbench.tuning.trying import Job, try_candidate
 from workbench.types import Listener, LogLine, Progress, ignore
 
@@ -82,30 +80,6 @@ def perform(
     """What every worker does with a work. Raises ParcelMissing, WorkbenchError, Cancelled."""
     function: Callable[..., Any] = try_candidate if isinstance(work, Job) else run_finals
     return function(work, ground, data=data, worker=worker, listener=listener, cancel=cancel)
-
-
-def nonsense(work: Work, ground: Ground, result: Any) -> str:
-    """Why this cannot be what came out, '' where it can."""
-    if isinstance(work, Finals):
-        names = {item.name for item in getattr(result, "measurements", ())}
-        return "" if names and names <= set(work.names) else f"it answered with {_kind(result)}, not with a study"
-    if not isinstance(result, Trial):
-        return f"it answered with {_kind(result)}, not with a trial"
-    if result.candidate != work.candidate or result.column != ground.column:
-        return "it answered for something that it was not asked"
-    ids = {work.task.trial_id(work.candidate, ground.machine_id, judged=judged) for judged in (False, True)}
-    if result.id not in ids or result.state not in STATES:
-        return "its trial has the id or the state of another one"
-    score = result.score
-    if result.is_complete and (score is None or not score.latency_ms.value > 0 or not result.engines):
-        return "it calls a trial complete in which nothing was measured"
-    if score is not None and not (math.isfinite(score.latency_ms.value) and score.latency_ms.value > 0):
-        return f"it measured a latency of {score.latency_ms.value} ms"
-    return ""
-
-
-def _kind(result: Any) -> str:
-    return f"a {type(result).__name__}"
 
 
 class Alone:

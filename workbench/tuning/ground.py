@@ -36,6 +36,10 @@ class Ground:
         """What one trial at a time may use: a GPU, or else the whole host."""
         return f"{self.host}/{self.gpu}" if self.gpu else self.host
 
+    def place(self, backend: str) -> str:
+        """Equal where a candidate of this back end is measured alike: on the same kind of machine, with one release."""
+        return f"{self.machine_id} {self.supports[backend].release if backend in self.supports else ''}"
+
     @property
     def machine_id(self) -> str:
         return machine_id(self.machine)

@@ -16,10 +16,10 @@ from workbench.tuning.task import Task
 from workbench.tuning.trial import FAILED, Trial, trial_from_json
 
 
-def find_trial(history: History, task: Task, candidate: Candidate, machine_id: str) -> Trial | None:
+def find_trial(history: History, task: Task, candidate: Candidate, ground: Ground) -> Trial | None:
     """What was measured of this candidate, for any goals, on such a machine; else how it was given up for these."""
     for judged in (False, True):
-        found = trial_of(history, task.trial_id(candidate, machine_id, judged=judged))
+        found = trial_of(history, task.trial_id(candidate, ground.place(candidate.backend), judged=judged))
         if found is not None:
             return replace(found, known=True)
     return None

@@ -64,6 +64,11 @@ class Data:
     calibrated: int = CALIBRATED
     compared: int | None = COMPARED
 
+    @property
+    def has_ranges(self) -> bool:
+        """Whether there is something to find ranges for int8 in."""
+        return self.source is not None or self.calibration is not None
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
 
 from workbench.errors import BackendError, Cancelled, ConfigError, StoreError, WorkbenchError
 from workbench.runs import History
 from workbench.store import EngineStore
 from workbench.study import Study, record
+from workbench.tuning.answers import nonsense
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.choosing import finalists, pick, rescored
-from workbench.tuning.crew import Crew, Report, Work, nonsense
+from workbench.tuning.crew import Crew, Report, Work
 from workbench.tuning.finals import Finals
 from workbench.tuning.goals import value_text
 from workbench.tuning.ground import Ground
@@ -260,6 +259,8 @@ class _Run:
         item.heard = self.clock.monotonic()
         if isinstance(event, Progress):
             item.phase = event.phase
+        if self.controls.cancel.is_set():
+            self.crew.stop()
         self.listener(event)
         self._show_now_and_then()
 
@@ -276,7 +277,7 @@ class _Run:
             asked = lane.search.ask()
             if asked is None:
                 return None
-            known = find_trial(self.history, self.plan.task, asked, ground.machine_id)
+            known = find_trial(self.history, self.plan.task, asked, ground)
             if known is None or not still_there(known, self.store):
                 return self._job(asked, lane)
             self._keep(known, lane, ground)
@@ -347,7 +348,7 @@ class _Run:
             if isinstance(item.work, Job):
                 lane.search.give_back(item.work.candidate)
             return
-        failure = report.failure or _why_not(item, report.result)
+        failure = report.failure or nonsense(item.work, item.ground, report.result)
         self._judge(item.worker, failure)
         if isinstance(item.work, Finals):
             self._settle_finals(item, lane, report, failure)
@@ -374,7 +375,7 @@ class _Run:
             lane.retry[candidate.key] = candidate
             return
         trial = Trial(
-            id=self.plan.task.trial_id(candidate, ground.machine_id, judged=True),
+            id=self.plan.task.trial_id(candidate, ground.place(candidate.backend), judged=True),
             candidate=candidate,
             state=FAILED,
             column=ground.column,
@@ -491,19 +492,6 @@ class _Run:
             notes=tuple(self.notes),
             again=self.plan.again,
         )
-
-
-def _why_not(item: _Given, result: Any) -> str:
-    """Why this cannot be what came out, '' where it can."""
-    try:
-        found = nonsense(item.work, item.ground, result)
-        if not found and isinstance(result, Trial):
-            json.dumps(result.to_json())
-        if not found and isinstance(item.work, Finals) and not isinstance(result, Study):
-            return f"it answered with a {type(result).__name__}, not with a study"
-        return found
-    except Exception as error:  # whatever looking at nonsense raises
-        return f"its answer cannot be read ({type(error).__name__}: {error})"
 
 
 def _running(item: _Given, now: float) -> Running:

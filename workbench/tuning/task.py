@@ -63,8 +63,8 @@ class Task:
         """Equal for tasks in which every candidate is measured and judged alike."""
         return _digest([self._measured, self._judged])
 
-    def trial_id(self, candidate: Candidate, machine_id: str, *, judged: bool = False) -> str:
-        """12 hexadecimal digits: of a candidate, measured so, on such a machine, whatever others of the task need.
+    def trial_id(self, candidate: Candidate, place: str, *, judged: bool = False) -> str:
+        """12 hexadecimal digits: of a candidate, measured so, at a Ground.place, whatever others of the task need.
         judged: also by these goals, which decide what is given up early."""
         needless = {
             "calibration": candidate.precision != "int8",
@@ -72,7 +72,7 @@ class Task:
             "profiles": not candidate.profiles,
         }
         measured = {name: value for name, value in self._measured.items() if not needless.get(name)}
-        return _digest([measured, self._judged if judged else None, candidate.key, machine_id])[:12]
+        return _digest([measured, self._judged if judged else None, candidate.key, place])[:12]
 
     @cached_property
     def _judged(self) -> dict[str, Any]:

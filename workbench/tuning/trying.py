@@ -69,7 +69,7 @@ def try_candidate(
     trial. Raises ParcelMissing, StoreError, Cancelled.
     """
     history = History()
-    known = find_trial(history, job.task, job.candidate, ground.machine_id)
+    known = find_trial(history, job.task, job.candidate, ground)
     if known is not None:
         return known
     opened = open_task(job.task, data or {})
@@ -149,7 +149,7 @@ class _Attempt:
     def _trial(self, state: str, score: Score | None, *, reason: str = "", warnings: tuple[str, ...] = ()) -> Trial:
         task, candidate = self.job.task, self.job.candidate
         return Trial(
-            id=task.trial_id(candidate, self.ground.machine_id, judged=state != COMPLETE),
+            id=task.trial_id(candidate, self.ground.place(candidate.backend), judged=state != COMPLETE),
             candidate=candidate,
             state=state,
             column=self.ground.column,

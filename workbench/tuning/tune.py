@@ -11,7 +11,7 @@ from workbench.model import Model
 from workbench.timing import Timing
 from workbench.tuning.clusters import connect
 from workbench.tuning.goals import Goals
-from workbench.tuning.plan import Data, make_plan, usual_space
+from workbench.tuning.plan import Data, Plan, make_plan, usual_space
 from workbench.tuning.result import Tuned
 from workbench.tuning.running import Budget, Controls, run_search
 from workbench.tuning.space import Space
@@ -32,6 +32,7 @@ def tune(
     sampler: str = "auto",
     again: Mapping[str, str] | None = None,
     controls: Controls | None = None,
+    planned: Callable[[Plan], None] = lambda plan: None,
     each: Callable[[Tuned], None] = lambda tuned: None,
     listener: Listener = ignore,
 ) -> Tuned:
@@ -40,7 +41,8 @@ def tune(
     space: default is what is worth trying where it runs; a function changes that. data: samples, for int8 and for
     accuracy; without them outputs are compared on random arrays. scheduler: None for this process; 'local', an
     address, a dask.distributed Client or any cluster object. profile: whose opt shapes are timed, where samples do not
-    tell. again: code that does the same, by title, for reports. The same call goes on where an earlier one ended.
+    tell. again: code that does the same, by title, for reports. planned:
+    gets what will be searched, before it is. The same call goes on where an earlier one ended.
 
     Raises ConfigError, ShapeError, FeedError before anything is tried; BackendError, StoreError, Cancelled.
     """
@@ -52,8 +54,7 @@ def tune(
                 f"{scheduler}: nobody is there to work; start workers, as with `dask worker ADDRESS --nthreads 1`."
             )
         if not isinstance(space, Space):
-            has_ranges = data.source is not None or data.calibration is not None
-            usual = usual_space(ground, model, has_data=has_ranges)
+            usual = usual_space(ground, model, has_data=data.has_ranges)
             space = usual if space is None else space(usual)
         plan = make_plan(
             model, space, goals, data, profile=profile, timing=timing, sampler=sampler, gather=crew.gather,
@@ -63,4 +64,5 @@ def tune(
         if next(rules.candidates(plan.space), None) is None:
             raise ConfigError(" ".join(["No candidate is left to try.", *rules.left_out(plan.space)]))
         plan = replace(plan, again=again or {})
+        planned(plan)
         return run_search(plan, crew, budget, controls=controls, each=each, listener=listener)

@@ -86,7 +86,7 @@ def _python(model: Model, wish: Wish) -> list[str]:
 def _collecting(wish: Wish) -> list[str]:
     source = repr(wish.data) if wish.data else "arrays"
     first = [] if wish.data else ["arrays = ...  # yours: one array for each input, by its name"]
-    how = f", {_preprocessing(wish.preprocessing)}" if wish.preprocessing else ""
+    how = f", {preprocessing_text(wish.preprocessing)}" if wish.preprocessing else ""
     settled = "" if wish.until_settled else ", until_settled=False"
     return [
         *first,
@@ -95,7 +95,8 @@ def _collecting(wish: Wish) -> list[str]:
     ]
 
 
-def _preprocessing(how: Preprocessing) -> str:
+def preprocessing_text(how: Preprocessing) -> str:
+    """As Python makes it: what differs from the usual one."""
     usual = Preprocessing()
     names = [item.name for item in fields(how) if item.name != "source"]
     changed = [f"{name}={getattr(how, name)!r}" for name in names if getattr(how, name) != getattr(usual, name)]
@@ -150,13 +151,20 @@ def _shell(model: Model, wish: Wish) -> list[str]:
 
 def _collect_lines(wish: Wish, source: Sequence[str], where: str) -> list[str]:
     first = [] if wish.data else ["# save your arrays with numpy.savez('samples.npz', ...) first"]
-    words = ["workbench", "calibrate", *source, "--data", wish.data or "samples.npz", *_picture_words(wish)]
+    words = [
+        "workbench",
+        "calibrate",
+        *source,
+        "--data",
+        wish.data or "samples.npz",
+        *picture_words(wish.preprocessing),
+    ]
     words += ["--samples", str(wish.count or 0), *([] if wish.until_settled else ["--to-the-end"]), "-o", where]
     return [*first, shlex.join(words)]
 
 
-def _picture_words(wish: Wish) -> list[str]:
-    how = wish.preprocessing
+def picture_words(how: Preprocessing | None) -> list[str]:
+    """As options of the shell's commands."""
     if how is None:
         return []
     words = [f"--size={how.size[0]}x{how.size[1]}"] if how.size else []

@@ -169,7 +169,8 @@ def measurement_card(measured: Measurement, measured_on: str, note: str = "") ->
 
 def error_card(error: WorkbenchError) -> str:
     if isinstance(error, Cancelled):
-        text = _sentence(str(error).removeprefix("cancelled; ").capitalize())
+        text = str(error).removeprefix("cancelled; ")
+        text = _sentence(text[:1].upper() + text[1:])
         return f"<div class='wb-card wb-note' role='status'><h4>Cancelled</h4><p>{escape(text)}</p></div>"
     parts = ["<div class='wb-card wb-error' role='alert'>"]
     if isinstance(error, BuildError):

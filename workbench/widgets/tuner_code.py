@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from workbench import snippets
-from workbench.preprocessing import SIDED, Preprocessing
+from workbench.preprocessing import Preprocessing
 from workbench.profiles import format_shapes
 from workbench.tuning import Goals, Space
 from workbench.tuning.again import limit_text
 from workbench.tuning.plan import CALIBRATED, COMPARED
 from workbench.tuning.space_text import WRITABLE, format_values
+from workbench.widgets.calibration_code import picture_words, preprocessing_text
 from workbench.widgets.tuner_run import Order
 
 ARRAYS = "arrays"
@@ -88,18 +89,11 @@ def _data(wish: SearchWish) -> str:
     data, words = wish.order.data, list[str]()
     if data.source is not None:
         words.append(repr(wish.data) if wish.data else ARRAYS)
-    words += [f"preprocessing={_preprocessing(wish.preprocessing)}"] if wish.preprocessing else []
+    words += [f"preprocessing={preprocessing_text(wish.preprocessing)}"] if wish.preprocessing else []
     words += [f"calibration={snippets.shown_path(Path(data.calibration))!r}"] if data.calibration else []
     words += [f"calibrated={data.calibrated}"] if data.calibrated != CALIBRATED else []
     words += [f"compared={data.compared}"] if data.compared != COMPARED else []
-    return f"data = Data({', '.join(words)})" if wish.order.has_ranges else ""
-
-
-def _preprocessing(how: Preprocessing) -> str:
-    usual = Preprocessing()
-    names = [item.name for item in fields(how) if item.name != "source"]
-    changed = [f"{name}={getattr(how, name)!r}" for name in names if getattr(how, name) != getattr(usual, name)]
-    return f"Preprocessing({', '.join(changed)})"
+    return f"data = Data({', '.join(words)})" if wish.order.data.has_ranges else ""
 
 
 def _budget(order: Order) -> str:
@@ -134,14 +128,9 @@ def _shell(wish: SearchWish) -> list[str]:
 
 
 def _data_words(wish: SearchWish) -> list[str]:
-    data, how = wish.order.data, wish.preprocessing
+    data = wish.order.data
     words = ["--data", wish.data or "samples.npz"] if data.source is not None else []
-    if how is not None:
-        words += [f"--size={how.size[0]}x{how.size[1]}"] if how.size else []
-        words += [f"--resize={how.resize}"]
-        words += [f"--resize-to={how.resize_to}"] if how.resize_to and how.resize in SIDED else []
-        words += [f"--channels={how.channels}", f"--scale={how.scale!r}"]
-        words += [f"--{name}={','.join(map(repr, getattr(how, name)))}" for name in ("mean", "std")]
+    words += picture_words(wish.preprocessing)
     words += ["--calibration", snippets.shown_path(Path(data.calibration))] if data.calibration else []
     words += ["--calibrated", str(data.calibrated)] if data.calibrated != CALIBRATED else []
     return [*words, "--compared", str(data.compared or 0)] if data.compared != COMPARED else words

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from workbench.errors import BackendError
 from workbench.model import Model
-from workbench.tuning import Budget, Controls, Data, Goals, Plan, Space, Tuned, make_plan, run_search, usual_space
-from workbench.tuning.clusters import connect
+from workbench.tuning import Budget, Controls, Data, Goals, Plan, Space, Tuned, tune
+from workbench.tuning.running import PHASE
 from workbench.types import Listener, LogLine, OptimizationProfile, Progress
 
 HERE, LOCAL, ADDRESS = "here", "local", "address"
@@ -31,11 +30,6 @@ class Order:
     profile: OptimizationProfile | None = None
     again: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def has_ranges(self) -> bool:
-        """Whether there is something to find ranges for int8 in."""
-        return self.data.source is not None or self.data.calibration is not None
-
 
 def carry_out(
     order: Order,
@@ -45,30 +39,37 @@ def carry_out(
     each: Callable[[Tuned], None],
     listener: Listener,
 ) -> Tuned:
-    """As tuning.tune does, but what is planned is told, and of what goes on within a trial only the log."""
-    with connect(order.scheduler) as crew:
-        grounds = crew.grounds()
-        if not grounds:
-            raise BackendError("nobody is there to work: start workers, and see that they reach the scheduler.")
-        space = order.space or usual_space(next(iter(grounds.values())), order.model, has_data=order.has_ranges)
-        plan = make_plan(
-            order.model, space, order.goals, order.data, profile=order.profile, gather=crew.gather,
-            listener=listener, cancel=controls.cancel,
-        )  # fmt: skip
-        plan = replace(plan, again=order.again)
+    """Of what goes on within a trial only the log is told."""
+    telling = _Telling(listener)
+
+    def begin(plan: Plan) -> None:
+        telling.searches = True
         planned(plan)
-        return run_search(plan, crew, order.budget, controls=controls, each=each, listener=_coarse(listener))
+
+    return tune(
+        order.model,
+        order.space,
+        order.goals,
+        order.data,
+        budget=order.budget,
+        scheduler=order.scheduler,
+        profile=order.profile,
+        again=order.again,
+        controls=controls,
+        planned=begin,
+        each=each,
+        listener=telling,
+    )
 
 
-def _coarse(listener: Listener) -> Listener:
-    """Phases of single trials stand in the table of what is running; the builders' chatter is left out."""
-    from workbench.tuning.running import PHASE
+class _Telling:
+    """Once the search has begun, phases of single trials stand in the table of what is running; the builders' chatter
+    is left out."""
 
-    def listen(event: Progress | LogLine) -> None:
-        if isinstance(event, LogLine):
-            if event.severity != "verbose":
-                listener(event)
-        elif event.phase in (PHASE, FINALS):
-            listener(event)
+    def __init__(self, listener: Listener) -> None:
+        self.listener, self.searches = listener, False
 
-    return listen
+    def __call__(self, event: Progress | LogLine) -> None:
+        told = event.severity != "verbose" if isinstance(event, LogLine) else event.phase in (PHASE, FINALS)
+        if told or not self.searches:
+            self.listener(event)
