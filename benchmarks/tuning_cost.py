@@ -33,11 +33,12 @@ from workbench.machine import this_machine
 from workbench.runs import History
 from workbench.store import EngineStore
 from workbench.tuning import running
+from workbench.tuning.budget import Budget, Clock
 from workbench.tuning.goals import Goals, Limit
 from workbench.tuning.lane import Lane, open_lane
 from workbench.tuning.plan import Plan
 from workbench.tuning.result import Tuned
-from workbench.tuning.running import Budget, Clock, run_search
+from workbench.tuning.running import run_search
 from workbench.tuning.search import Search
 
 GOALS = Goals(("throughput", "accuracy"), (Limit("accuracy", 0.3),), "top1")

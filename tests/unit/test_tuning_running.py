@@ -29,13 +29,13 @@ from workbench.model import Model
 from workbench.runs import Filter, History
 from workbench.store import EngineStore
 from workbench.tuning import Budget, Controls, Goals, Limit, Space, Tuned, run_search
+from workbench.tuning.budget import Clock
 from workbench.tuning.finals import Finals
 from workbench.tuning.goals import front
 from workbench.tuning.lane import ATTEMPTS, RIVALS, open_lane
 from workbench.tuning.ledger import find_trial, keep_trial, trials_of
 from workbench.tuning.plan import Plan
 from workbench.tuning.result import FINISHED, PAUSED
-from workbench.tuning.running import Clock
 from workbench.tuning.trial import COMPLETE, FAILED
 from workbench.tuning.trying import Job
 from workbench.types import LogLine

@@ -5,12 +5,13 @@ tuned.front(), tuned.best        stopped at any moment, the same call goes on
 tune(..., scheduler="local")     on a Dask cluster of this machine; or an address, a Client, any cluster object
 """
 
+from workbench.tuning.budget import Budget, Controls
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Goals, Limit, Score, parse_limit
 from workbench.tuning.plan import Data, Plan, make_plan, usual_space
 from workbench.tuning.recorded import recorded_sweeps
 from workbench.tuning.result import Best, Column, Tuned, load_tuned, save_tuned
-from workbench.tuning.running import Budget, Controls, run_search
+from workbench.tuning.running import run_search
 from workbench.tuning.space import Space
 from workbench.tuning.trial import Trial
 from workbench.tuning.tune import tune

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from workbench.errors import BackendError, Cancelled, ConfigError, StoreError, WorkbenchError
@@ -13,62 +11,26 @@ from workbench.runs import History
 from workbench.store import EngineStore
 from workbench.study import Study, record
 from workbench.tuning.answers import nonsense
+from workbench.tuning.budget import Budget, Clock, Controls
 from workbench.tuning.candidate import Candidate
-from workbench.tuning.choosing import finalists, pick, rescored
 from workbench.tuning.crew import Crew, Report, Work
 from workbench.tuning.finals import Finals
-from workbench.tuning.goals import value_text
 from workbench.tuning.ground import Ground
 from workbench.tuning.lane import ATTEMPTS, FINALS, Lane, open_lane
 from workbench.tuning.ledger import find_trial, keep_trial, still_there
 from workbench.tuning.plan import Plan
 from workbench.tuning.recorded import keep_search
-from workbench.tuning.result import FINISHED, PAUSED, RUNNING, STOPPED, Best, Running, Tuned, names_of
-from workbench.tuning.space import firsts
-from workbench.tuning.task import config_of
+from workbench.tuning.result import FINISHED, PAUSED, RUNNING, STOPPED, Running, Tuned
+from workbench.tuning.telling import trial_line
 from workbench.tuning.trial import FAILED, Trial
 from workbench.tuning.trying import Job
+from workbench.tuning.winning import finals_of, why_nobody, winner_of
+from workbench.tuning.workers import Workers
 from workbench.types import Listener, LogLine, Progress, count_of, ignore
 
 PHASE = "Tuning"
-FAULTS, REST_S = 3, 30.0
-"""A worker that fails so often in a row rests so long, and twice as long each time it fails again."""
 _WAIT_S = 0.5
 _SHOWN_EVERY_S = 0.5
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Whichever is spent first ends the search. trials: in all, with those from before it was stopped. minutes: of this
-    call; what is under way is finished. patience_s: a worker that tells nothing for so long hangs."""
-
-    trials: int | None = 25
-    minutes: float | None = None
-    patience_s: float = 900.0
-
-    def __post_init__(self) -> None:
-        if self.trials is not None and self.trials < 1:
-            raise ConfigError(f"{self.trials} trials find nothing; allow one at least.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ConfigError(f"{self.minutes:g} minutes are no time to search in; allow more than 0.")
-
-
-@dataclass
-class Controls:
-    """Set from another thread. stop: end soon and measure the finalists of what was found. pause: give out nothing
-    while it is set. cancel: end soon, and leave it at that; the search can go on later."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    pause: threading.Event = field(default_factory=threading.Event)
-    cancel: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The system's; a simulation brings its own. In seconds."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def run_search(
@@ -130,10 +92,7 @@ class _Run:
         self.given: dict[str, _Given] = {}
         self.trials: dict[str, Trial] = {}
         self.notes: dict[str, None] = {}
-        self.present: Mapping[str, Ground] = {}
-        self.columns: set[str] = set()
-        self.faults: dict[str, int] = {}
-        self.rests: dict[str, float] = {}
+        self.workers = Workers()
         self.began = self.attended = clock.monotonic()
         self.shown, self.number = 0.0, 0
 
@@ -208,10 +167,9 @@ class _Run:
             if not self.given:
                 self.clock.sleep(_WAIT_S)
             return True
-        self.present = dict(self.crew.grounds())
-        self.columns = {ground.column for ground in self.present.values()}
+        self.workers.present = dict(self.crew.grounds())
         busy = {item.ground.seat for item in self.given.values()}
-        for worker, ground in self._rested().items():
+        for worker, ground in self.workers.rested(self.clock.monotonic()).items():
             if ground.seat in busy:
                 continue
             work = hand_out(worker, ground)
@@ -223,7 +181,7 @@ class _Run:
     def _is_deserted(self) -> bool:
         """Whether nobody is there now. Raises BackendError where nobody has been there for long."""
         now = self.clock.monotonic()
-        if self.present or self.given:
+        if self.workers.present or self.given:
             self.attended = now
             return False
         if now - self.attended > self.budget.patience_s:
@@ -233,15 +191,8 @@ class _Run:
             )
         return True
 
-    def _rested(self) -> dict[str, Ground]:
-        """Those that are present, without those that failed again and again lately where their column has others."""
-        now = self.clock.monotonic()
-        fresh = {name: ground for name, ground in self.present.items() if self.rests.get(name, now) <= now}
-        columns = {ground.column for ground in fresh.values()}
-        return {name: item for name, item in self.present.items() if name in fresh or item.column not in columns}
-
-    def _column(self, ground: Ground) -> Collection[str]:
-        return [name for name, item in self._rested().items() if item.column == ground.column]
+    def _beside(self, ground: Ground) -> Collection[str]:
+        return self.workers.beside(ground, self.clock.monotonic())
 
     def _is_paused(self) -> bool:
         return self.controls.pause.is_set() and not self.controls.stop.is_set()
@@ -270,7 +221,7 @@ class _Run:
         lane = self._lane(ground)
         if lane is None or self._is_over():
             return None
-        again = lane.next_retry(worker, self._column(ground)) if lane.retry else None
+        again = lane.next_retry(worker, self._beside(ground)) if lane.retry else None
         if again is not None:
             return self._job(again, lane)
         while not self._is_spent():
@@ -299,7 +250,8 @@ class _Run:
         """What waits for another worker counts, where its column has workers."""
         if self._is_over() or self.budget.trials is None:
             return self._is_over()
-        waiting = sum(len(lane.retry) for lane in self._open_lanes() if lane.ground.column in self.columns)
+        columns = self.workers.columns
+        waiting = sum(len(lane.retry) for lane in self._open_lanes() if lane.ground.column in columns)
         return len(self.trials) + len(self.given) + waiting >= self.budget.trials
 
     def _job(self, candidate: Candidate, lane: Lane) -> Job:
@@ -323,19 +275,13 @@ class _Run:
         lane.search.tell(trial)
         lane.add(trial)
         self.trials.setdefault(trial.id, trial)
-        self.listener(LogLine("warning" if trial.state == FAILED else "info", self._told(trial)))
+        self.listener(
+            LogLine(
+                "warning" if trial.state == FAILED else "info", trial_line(trial, len(self.trials), self.budget.trials)
+            )
+        )
         self.listener(Progress(PHASE, len(self.trials), self.budget.trials))
         self._show(RUNNING)
-
-    def _told(self, trial: Trial) -> str:
-        """'trial 3 of 25: onnxruntime fp16: 0.083 ms, 0.00 points lost'."""
-        of = f" of {self.budget.trials}" if self.budget.trials else ""
-        score, what = trial.score, trial.reason
-        if trial.is_complete and score is not None:
-            loss = value_text("accuracy", score.loss.value, score.metric)
-            what = f"{value_text('latency', score.latency_ms.value)}, {loss} lost"
-        known = ", known from before" if trial.known else ""
-        return f"trial {len(self.trials)}{of}: {trial.candidate}: {what}{known}"
 
     # ---- what comes back
 
@@ -349,22 +295,14 @@ class _Run:
                 lane.search.give_back(item.work.candidate)
             return
         failure = report.failure or nonsense(item.work, item.ground, report.result)
-        self._judge(item.worker, failure)
+        if told := self.workers.judge(item.worker, failure, self.clock.monotonic()):
+            self.listener(LogLine("warning", told))
         if isinstance(item.work, Finals):
             self._settle_finals(item, lane, report, failure)
         elif failure:
             self._lost(item, lane, failure)
         else:
             self._keep(report.result, lane, item.ground)
-
-    def _judge(self, worker: str, failure: str) -> None:
-        """One that fails again and again may be broken: it would take all candidates from the others, and fail them."""
-        self.faults[worker] = count = self.faults.get(worker, 0) + 1 if failure else 0
-        if count >= FAULTS:
-            rest_s = REST_S * 2.0 ** (count - FAULTS)
-            self.rests[worker] = self.clock.monotonic() + rest_s
-            told = f"{worker} failed {count} times in a row and rests for {rest_s:.0f} s: {failure}"
-            self.listener(LogLine("warning", told))
 
     def _lost(self, item: _Given, lane: Lane, failure: str) -> None:
         """Try it again, elsewhere if possible; after some attempts it is a failed trial."""
@@ -398,18 +336,13 @@ class _Run:
 
     def _hand_out_finals(self, worker: str, ground: Ground) -> Work | None:
         lane = self.lanes.get(ground.column)
-        if lane is None or lane.is_done or not lane.may_try(FINALS, worker, self._column(ground)):
+        if lane is None or lane.is_done or not lane.may_try(FINALS, worker, self._beside(ground)):
             return None
         lane.is_done = True
-        trials = lane.complete
-        hand = firsts(self.plan.space, lane.rules)
-        ids = finalists(trials, self.plan.goals, hand)
-        names = names_of({item: trials[item].candidate for item in ids})
-        lane.result = replace(lane.result, finalists={name: item for item, name in names.items()})
-        if len(ids) < 2:
-            return None
-        self.listener(Progress("Measuring the finalists in turns", 0, None))
-        return Finals(self.plan.task, {names[item]: trials[item].candidate for item in ids})
+        finals = finals_of(lane, self.plan)
+        if finals is not None:
+            self.listener(Progress("Measuring the finalists in turns", 0, None))
+        return finals
 
     def _finals_are_left(self) -> bool:
         return any(not lane.is_done for lane in self._open_lanes())
@@ -426,31 +359,17 @@ class _Run:
 
     def _finish(self, lane: Lane) -> None:
         """Who won, with its engine in the store."""
-        trials, result = lane.complete, lane.result
-        scores = {name: trial.score for name, trial in trials.items() if trial.score is not None}
-        if result.finals is not None:
-            again = rescored(trials, result.finalists, result.finals, self.plan.task.on_gpu_clock)
-            scores = {name: again[name] for name in again} or scores
-        allowed = {name: score for name, score in scores.items() if self.plan.goals.allows(score)}
-        if not allowed:
-            self.notes[f"{lane.ground.column}: {self._why_nobody(lane)}"] = None
+        found = winner_of(lane, self.plan)
+        if found is None:
+            self.notes[why_nobody(lane, self.plan)] = None
             return
-        chosen, tied, reason = pick(allowed, trials, self.plan.goals)
-        trial = trials[chosen]
+        trial, best = found
         try:
             for key in trial.engines:
                 self.crew.bring(key, trial.worker)
         except WorkbenchError as error:
             self.notes[f"The best engine stays where it was built: {error}"] = None
-        config = config_of(self.plan.task, trial.candidate, self.plan.inputs, self.plan.calibration)
-        lane.result = replace(lane.result, best=Best(chosen, trial.engines, config, tied, reason))
-
-    def _why_nobody(self, lane: Lane) -> str:
-        own = list(lane.trials.values())
-        if own and all(trial.state == FAILED for trial in own):
-            return f"every candidate failed; the first: {own[0].reason}"
-        limits = " and ".join(map(str, self.plan.goals.limits))
-        return f"no candidate stays within {limits}; ease a limit, or widen the space."
+        lane.result = replace(lane.result, best=best)
 
     # ---- telling
 

@@ -1,4 +1,4 @@
-"""A trial in words, as `workbench runs show` tells it."""
+"""A trial in words: in a line while the search goes on, and as `workbench runs show` tells it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from workbench.tuning.trial import COMPLETE, FAILED, PRUNED, Trial
 
 STATES = {COMPLETE: "measured", PRUNED: "given up early", FAILED: "failed"}
 """What became of a trial, for people."""
+
+
+def trial_line(trial: Trial, number: int, total: int | None) -> str:
+    """'trial 3 of 25: onnxruntime fp16: 0.083 ms, 0.00 points lost'."""
+    score, what = trial.score, trial.reason
+    if trial.is_complete and score is not None:
+        loss = objective_text("accuracy", score.loss.value, score.metric)
+        what = f"{objective_text('latency', score.latency_ms.value)}, {loss} lost"
+    of, known = f" of {total}" if total else "", ", known from before" if trial.known else ""
+    return f"trial {number}{of}: {trial.candidate}: {what}{known}"
 
 
 def trial_rows(trial: Trial) -> list[tuple[str, str]]:

@@ -9,11 +9,12 @@ from typing import Any
 from workbench.errors import BackendError, ConfigError
 from workbench.model import Model
 from workbench.timing import Timing
+from workbench.tuning.budget import Budget, Controls
 from workbench.tuning.clusters import connect
 from workbench.tuning.goals import Goals
 from workbench.tuning.plan import Data, Plan, make_plan, usual_space
 from workbench.tuning.result import Tuned
-from workbench.tuning.running import Budget, Controls, run_search
+from workbench.tuning.running import run_search
 from workbench.tuning.space import Space
 from workbench.tuning.task import TIMING
 from workbench.types import Listener, OptimizationProfile, ignore
