@@ -41,7 +41,7 @@ def test_a_recorded_engine_is_looked_into(page: Page, lab: Lab, request: pytest.
     widget = show(
         page, lab, "recorded",
         "from workbench.widgets import FusionView",
-        f"files = dict(model='{RECORDED}.nodes.json', log='{RECORDED}_fp32.build.log.gz')",
+        f"files = dict(model='{RECORDED}_classic.nodes.json.gz', log='{RECORDED}_fp32.build.log.gz')",
         f"FusionView('{RECORDED}_fp32.inspector.json.gz', against='{RECORDED}_int8.inspector.json.gz', **files)",
     )  # fmt: skip
     expect(number_of(widget, "nodes with a known fate")).to_have_text("65 of 65")

@@ -26,6 +26,7 @@ NEEDS_TORCH = pytest.mark.skipif(
         "04_subgraph_fusion",
         "05_calibrate",
         pytest.param("06_time_and_compare", marks=NEEDS_TORCH),
+        "07_tune",
     ],
 )
 def test_notebook_runs(page: Page, lab: Lab, name: str) -> None:
