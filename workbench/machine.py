@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -83,11 +84,24 @@ def _cpu_name() -> str:
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
-def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
-    """Ask NVIDIA's driver library; it comes with the driver, so without it there is no usable GPU."""
+def gpu_uuid(index: int) -> str:
+    """Of the GPU that CUDA calls `index` in this process, as NVIDIA's tools write it: 'GPU-5f0c...', of a part of one
+    'MIG-...'. '' where the driver does not tell."""
+    cuda = _library()
+    return _uuid(cuda, index) if cuda is not None and cuda.cuInit(0) == 0 else ""
+
+
+def _library() -> ctypes.CDLL | None:
+    """NVIDIA's driver library; it comes with the driver, so without it there is no usable GPU."""
     try:
-        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
+        return None
+
+
+def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
+    cuda = _library()
+    if cuda is None:
         return (), None
     version, count = ctypes.c_int(), ctypes.c_int()
     if cuda.cuDriverGetVersion(ctypes.byref(version)) != 0:
@@ -107,3 +121,22 @@ def _gpu(cuda: ctypes.CDLL, index: int) -> Gpu:
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
     return Gpu(name.value.decode(errors="replace"), f"{major.value}.{minor.value}", memory.value)
+
+
+def _uuid(cuda: Any, index: int) -> str:
+    """cuda: the driver library. Only its newer function tells a part of a GPU from the whole (CUDA Driver API, 'Device
+    Management')."""
+    device = ctypes.c_int()
+    if cuda.cuDeviceGet(ctypes.byref(device), index) != 0:
+        return ""
+    whole, found = (_octets(cuda, name, device) for name in ("cuDeviceGetUuid", "cuDeviceGetUuid_v2"))
+    octets = found or whole
+    if not octets:
+        return ""
+    return f"{'MIG' if whole and octets != whole else 'GPU'}-{uuid.UUID(bytes=octets)}"
+
+
+def _octets(cuda: Any, function: str, device: ctypes.c_int) -> bytes:
+    """16 of them; none where this driver lacks the function, or it fails."""
+    octets, call = (ctypes.c_ubyte * 16)(), getattr(cuda, function, None)
+    return bytes(octets) if call is not None and call(ctypes.byref(octets), device) == 0 else b""

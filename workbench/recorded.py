@@ -10,13 +10,13 @@ key stands in it; null where nothing was recorded:
      "date": "2026-08-01",
      "how": "python benchmarks/gpu_latency.py --output data/recorded/...",
      "models": {"resnet18": {"about": "ResNet-18, five outputs, generated weights", "sha256": "...",
-                             "nodes": "resnet18.nodes.json"}},
+                             "nodes": "resnet18.nodes.json.gz"}},
      "runs": [
       {"model": "resnet18", "precision": "fp16", "batch": 1, "shapes": {"x": [1, 3, 224, 224]}, "peer": "workbench",
        "clock": "CUDA events around the replay of a graph", "median_ms": 0.163, "p99_ms": 0.165, "mean_ms": 0.163,
        "iterations": 1000, "build_s": 34.6, "plan_bytes": 23113124, "relative": 0.0006,
-       "inspector": "resnet18_fp16.inspector.json", "profile": "resnet18_fp16.profile.json", "table": null,
-       "ranges": null, "top1": null}
+       "inspector": "resnet18_fp16.inspector.json.gz", "profile": "resnet18_fp16.profile.json.gz",
+       "table": null, "ranges": null, "top1": null}
      ]
     }
 
@@ -42,7 +42,7 @@ from typing import Any
 from workbench.errors import ViewError
 from workbench.machine import Gpu, Machine
 from workbench.terminal import table
-from workbench.types import Shape
+from workbench.types import Shape, count_of
 
 RUNS = "runs.json"
 _PACKED = f"{RUNS}.gz"
@@ -91,7 +91,7 @@ class RecordedRun:
         return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in self.shapes.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recorded:
     """What one session on a GPU recorded. Shows itself as a table, in a notebook and as text, with `label` above."""
 
@@ -106,8 +106,12 @@ class Recorded:
     @property
     def label(self) -> str:
         """'recorded on NVIDIA H200, TensorRT 8.6.0, 2026-08-01'."""
+        return f"recorded on {self._origin}"
+
+    @property
+    def _origin(self) -> str:
         gpus = ", ".join(gpu.name for gpu in self.machine.gpus) or self.machine.cpu
-        return f"recorded on {gpus}, TensorRT {self.releases['tensorrt']}, {self.date}"
+        return f"{gpus}, TensorRT {self.releases['tensorrt']}, {self.date}"
 
     def of(self, model: str, precision: str | None = None) -> Recorded:
         """The runs of one model, and of one precision if it is named. Raises ViewError where there are none."""
@@ -116,6 +120,11 @@ class Recorded:
             known = ", ".join(dict.fromkeys(f"{run.model} {run.precision}" for run in self.runs))
             raise ViewError(f"{self.folder}: nothing of {model} {precision or ''} was recorded; there are {known}.")
         return replace(self, runs=runs)
+
+    def __repr__(self) -> str:
+        """Short: a notebook keeps it beside the table."""
+        models = len({run.model for run in self.runs})
+        return f"<Recorded {self._origin}: {count_of(len(self.runs), 'run')} of {count_of(models, 'model')}>"
 
     def __str__(self) -> str:
         return f"{self.label}\n{table(_rows(self.runs))}"

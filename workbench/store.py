@@ -23,6 +23,7 @@ from workbench.recipe import differences
 
 _SECRET_BYTES = 32
 _PATIENCE_S = 10.0
+_WEEK_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class EngineStore:
             self.folder / name for name in ("engines", "work", "damaged", "locks")
         )
         self._uploads, self.parcels = self.folder / "uploads", self.folder / "parcels"
+        self._tuning = self.folder / "tuning"
         try:
             for path in (self._engines, self._work, self._damaged, self._locks, self._uploads):
                 path.mkdir(parents=True, exist_ok=True)
@@ -179,8 +181,9 @@ class EngineStore:
     # ---- keeping house
 
     def size_bytes(self) -> int:
-        """Everything the store takes on disk, uploads and what was set aside included."""
-        places = (self._engines, self._damaged, self._work, self._uploads, self.parcels, self.folder / "tuning")
+        """What `prune` can make room in: engines, uploads, what was sent here and what was set aside. Searches of the
+        tuner, below `tuning/`, do not count."""
+        places = (self._engines, self._damaged, self._work, self._uploads, self.parcels)
         return sum(folder_bytes(path) for path in places)
 
     def remove(self, engine: Engine) -> None:
@@ -197,7 +200,9 @@ class EngineStore:
         """Remove uploads, what was sent here and what is damaged or foreign, then the engines unused for longest, down
         to max_bytes.
 
-        An engine that another process builds at this moment is left alone. Returns the removed ones.
+        Samples, ranges and models below `tuning/` that no search has used for a week go too; they are made again when
+        they are needed. Kept searches stay. An engine that another process builds at this moment is left alone. Returns
+        the removed ones.
         """
         self._sweep()
         for folder in list(self._engines.iterdir()):
@@ -208,6 +213,9 @@ class EngineStore:
                     self._set_aside(folder)
         for place in (self._damaged, self._uploads, self.parcels):
             for folder in place.iterdir() if place.exists() else ():
+                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._tuning.iterdir() if self._tuning.exists() else ():
+            if folder.is_dir() and _unused_s(folder) > _WEEK_S:
                 shutil.rmtree(folder, ignore_errors=True)
         removed = []
         size = self.size_bytes()
@@ -263,6 +271,15 @@ def _age_s(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except OSError:  # just removed by its owner
         return 0.0
+
+
+def _unused_s(folder: Path) -> float:
+    """Since a file of it was written or, where the file system notes that, read."""
+    times = [folder.stat().st_mtime]
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            times += [path.stat().st_mtime] if path.is_dir() else [path.stat().st_mtime, path.stat().st_atime]
+    return time.time() - max(times)
 
 
 def _sync(folder: Path, *, files: bool = True) -> None:

@@ -17,15 +17,12 @@ from workbench.recorded import RUNS
 
 FROM_ENGINE = {"inspector": INSPECTION, "table": CALIBRATION}
 """What is kept of an engine's folder."""
-_LARGE = 10_000
 
 
 def keep_text(folder: Path, name: str, data: bytes) -> str:
-    """Write it, compressed where it is large; returns the name it got."""
-    if len(data) > _LARGE:
-        name, data = f"{name}.gz", gzip.compress(data, mtime=0)
-    (folder / name).write_bytes(data)
-    return name
+    """Write it compressed; returns the name it got."""
+    (folder / f"{name}.gz").write_bytes(gzip.compress(data, mtime=0))
+    return f"{name}.gz"
 
 
 def keep_engine(folder: Path, stem: str, engine: Path) -> dict[str, str | None]:

@@ -30,7 +30,7 @@ def layers(engine: str) -> tuple[LayerInfo, ...]:
 
 @cache
 def resnet_nodes() -> tuple[Node, ...]:
-    return read_nodes(RECORDED / "resnet18.nodes.json")
+    return read_nodes(RECORDED / "resnet18_classic.nodes.json.gz")
 
 
 def node(name: str, op_type: str, inputs: list[str], outputs: list[str], weights: list[str] | None = None) -> Node:

@@ -39,7 +39,7 @@ OPTIONS = ("optimization_level", "tactic_sources", "layer_precisions")
 def support(name: str, **changes: Any) -> Support:
     nvidia = name != "onnxruntime"
     usual = Support(
-        name, name, "8.6", True, "", True, "", ("fp32", "fp16", "int8"),
+        name, name, None, True, "", True, "", ("fp32", "fp16", "int8"),
         takes_any_shape=not nvidia, builder_options=OPTIONS if nvidia else (),
     )  # fmt: skip
     return replace(usual, **changes)

@@ -13,6 +13,7 @@ from test_calibration_table import RECORDED, ROOT
 from workbench.calibration.lint import Finding, activations_of, lint, raise_for
 from workbench.calibration.table import CalibrationTable, read_table
 from workbench.errors import ConfigError
+from workbench.fusion.files import read_text
 from workbench.model import Model, load_model
 
 
@@ -27,7 +28,7 @@ def texts(table: CalibrationTable, model: Model, severity: str = "") -> list[str
 
 def resnet18() -> Model:
     """The graph that the recorded table was made from: all its nodes, without weights and sizes."""
-    nodes = json.loads((ROOT / "data/recorded/tensorrt-8.6.0-h200/resnet18.nodes.json").read_text())
+    nodes = json.loads(read_text(ROOT / "data/recorded/tensorrt-8.6.0-h200/resnet18_classic.nodes.json.gz"))
     made = {name for node in nodes for name in node["outputs"]}
     weights = sorted({name for node in nodes for name in node["inputs"]} - made - {"input", ""})
     values = {name: helper.make_tensor_value_info(name, 1, None) for name in ("input", *sorted(made))}

@@ -1,5 +1,6 @@
 """Calibration tables: read completely in every form, written byte for byte, or refused with what is wrong."""
 
+import gzip
 import json
 import struct
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from workbench.model import Model, load_model
 ROOT = Path(__file__).parents[2]
 RECORDED = (
     ROOT / "tests/data/tensorrt-8.6.0-h200/resnet18.entropy2.calibration.table",
-    ROOT / "data/recorded/tensorrt-8.6.0-h200/resnet18_int8_b1.calibration.cache",
+    ROOT / "data/recorded/tensorrt-8.6.0-h200/resnet18_int8_b1.calibration.cache.gz",
 )
 TABLE = """TRT-8600-EntropyCalibration2
 input: 3d1817e4
@@ -73,7 +74,28 @@ def test_every_release_and_calibrator_is_written_as_it_was_read(tmp_path: Path, 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.name)
 def test_what_tensorrt_wrote_is_written_byte_for_byte(tmp_path: Path, recorded: Path) -> None:
     again = write_table(read_table(recorded), tmp_path / "again", "trt-cache")
-    assert again.read_bytes() == recorded.read_bytes()
+    content = recorded.read_bytes()
+    assert again.read_bytes() == (gzip.decompress(content) if recorded.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize("text", [TABLE, "x: 1.5\ny: 2\n", '{"x": [-3.0, 2.0]}'], ids=["trt-cache", "ranges", "ort"])
+def test_a_table_compressed_by_gzip_is_read_as_it_is_unpacked(tmp_path: Path, text: str) -> None:
+    (tmp_path / "packed").write_bytes(gzip.compress(text.encode()))
+    assert read_table(tmp_path / "packed") == read_table(written(tmp_path / "plain", text))
+
+
+PACKED = gzip.compress(TABLE.encode(), mtime=0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [PACKED[:-5], PACKED[:12], PACKED[:2], PACKED[:10] + b"\xff" * 30, PACKED[:-8] + bytes(8), PACKED + b"more"],
+    ids=["its end is gone", "only its beginning", "only its magic", "other bytes", "wrong checksum", "more behind it"],
+)
+def test_a_damaged_gzip_file_is_no_table(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cache.gz").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"cache\.gz: it is no whole gzip file \(.+\); copy the calibration table"):
+        read_table(tmp_path / "cache.gz")
 
 
 NAMES = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1).filter(str.strip)

@@ -115,6 +115,9 @@ def test_ctrl_c_ends_it_with_what_was_found() -> None:
         (["--precision", "int8"], "int8 needs ranges"),
         (["--calibration", "nowhere.calib"], "nowhere.calib"),
         (["-o", "report.pdf"], ".html or .md"),
+        (["-o", "/proc/nope/report.html"], "nothing can be written there"),
+        (["--limit", "top1<=1"], "labels"),
+        (["--shapes", "imag:1x1x28x28"], "imag"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_tried(
@@ -126,6 +129,7 @@ def test_a_mistake_is_told_before_anything_is_tried(
 
 
 def test_limits_that_nothing_keeps_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    found = tuned(capsys, *SMALL, "--limit", "latency<=0.000001")
+    assert main(["tune", *SMALL, "--limit", "latency<=0.000001", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
     assert found["best"] is None and not found["front"]
     assert any("no candidate stays within" in note for note in found["notes"])

@@ -21,6 +21,7 @@ from workbench.errors import BackendError, ConfigError
 from workbench.tuning.clusters import connect, local_cluster, worker_environments
 from workbench.tuning.crew import Alone
 from workbench.tuning.dask_crew import DaskCrew
+from workbench.tuning.finals import Finals
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,25 @@ def client(cluster: Any) -> Iterator[Client]:
 def test_without_a_scheduler_work_is_done_in_this_process() -> None:
     with connect() as crew:
         assert isinstance(crew, Alone)
+
+
+class Interrupted:
+    """A work that the user interrupts, as a long cell of a notebook."""
+
+    @property
+    def task(self) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_whatever_a_work_raises_in_this_process_is_its_failure_and_interrupts_go_through() -> None:
+    """As on a cluster: a library's own error costs one candidate, and not the search."""
+    alone, broken = Alone(), Finals(None, {})  # type: ignore[arg-type]
+    alone.give("1", broken, alone.NAME)
+    [report] = alone.wait(1.0, lambda *_: None)
+    assert report.failure.startswith("AttributeError: ") and not report.cancelled
+    alone.give("2", Interrupted(), alone.NAME)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        alone.wait(1.0, lambda *_: None)
 
 
 @pytest.fixture(scope="module")

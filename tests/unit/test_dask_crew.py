@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -26,9 +27,10 @@ from models import FASHION_CNN
 from workbench.engine import open_engine
 from workbench.errors import BackendError, Cancelled, StoreError
 from workbench.model import load_model
-from workbench.sharding.parcels import pack, unpack_all
+from workbench.sharding.parcels import ParcelMissing, pack, unpack, unpack_all
 from workbench.store import EngineStore
 from workbench.timing import Timing
+from workbench.tuning import dask_worker
 from workbench.tuning.answers import nonsense
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.clusters import connect
@@ -94,6 +96,28 @@ def unpacks(work: Job, ground: Any, *, data: Mapping[str, bytes], **rest: Any) -
     """The keys of what was sent along."""
     unpack_all(work.task.parcels, data)
     return sorted(data)
+
+
+def unpacks_one_by_one(work: Job, ground: Any, *, data: Mapping[str, bytes], **rest: Any) -> list[str]:
+    """And tells of one only that it lacks it."""
+    for parcel in work.task.parcels:
+        unpack(parcel, data.get(parcel.key))
+    return sorted(data)
+
+
+def lacks_what_it_has(work: Job, ground: Any, **rest: Any) -> None:
+    raise ParcelMissing(work.task.model.key)
+
+
+def never_stops(listener: Any, **rest: Any) -> None:
+    """It tells all the time how it goes."""
+    for number in itertools.count():
+        listener(Progress("Counting", number, None))
+        time.sleep(0.05)
+
+
+def events_left() -> list[str]:
+    return list(dask_worker._cancels)
 
 
 # ---- clusters
@@ -204,20 +228,57 @@ def test_a_trial_on_a_worker_is_the_one_that_is_made_here_and_its_engine_is_brou
     assert alone.wait(1.0, ignore)[0].result.id == trial.id
 
 
+def with_files(job: Job, folder: Path, content: str) -> Job:
+    """With three parcels, under paths that say nothing to workers: the test has to go to the folder."""
+    found = []
+    for name in ("model", "ranges", "samples"):
+        (folder / name).write_text(f"{content} {name}")
+        found.append(replace(pack(folder / name), path=Path(name)))
+    task = replace(job.task, model=found[0], calibration=found[1], samples=found[2])
+    assert len(task.parcels) == 3
+    return replace(job, task=task)
+
+
 def test_parcels_go_to_a_worker_once(client: Client, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "fashion_cnn.onnx").write_bytes(Path(FASHION_CNN).read_bytes())
-    monkeypatch.chdir(tmp_path)  # a path that says nothing to workers
-    parcel = replace(job.task.model, path=Path("fashion_cnn.onnx"))
-    sent = replace(job, task=replace(job.task, model=parcel))
+    """And all together, with the second try."""
+    monkeypatch.chdir(tmp_path)
+    sent = with_files(job, tmp_path, "once")
+    keys = sorted(parcel.key for parcel in sent.task.parcels)
     with crew_of(client, unpacks) as crew:
         for worker in crew.grounds():
             crew.give("first", sent, worker)
             first = report_of(crew)
             crew.give("again", sent, worker)
             again = report_of(crew)
-            assert (first.result, again.result) == ([parcel.key], [])
-        assert [key for _, key in crew._shipments[sent.task.key].sent] == [parcel.key] * 2
+            assert (first.result, again.result) == (keys, [])
+        assert [key for _, key in crew._shipments[sent.task.key].sent] == keys * 2
     assert not [key for key in client.futures if "try" not in str(key)]
+
+
+def test_a_worker_that_tells_only_later_what_else_it_lacks_gets_that_too(
+    client: Client, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sent = with_files(job, tmp_path, "one by one")
+    with crew_of(client, unpacks_one_by_one) as crew:
+        crew.give("1", sent, next(iter(crew.grounds())))
+        assert report_of(crew).result == sorted(parcel.key for parcel in sent.task.parcels)
+
+
+def test_a_worker_that_lacks_what_it_was_sent_is_not_sent_it_for_ever(client: Client, job: Job) -> None:
+    with crew_of(client, lacks_what_it_has) as crew:
+        crew.give("1", job, next(iter(crew.grounds())))
+        assert report_of(crew).failure == "it lacks files that were sent to it"
+
+
+def test_a_worker_that_shares_this_store_is_asked_for_an_engine_without_waiting(
+    client: Client, crew: DaskCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock of this engine while it looks for it."""
+    worker = next(iter(crew.grounds()))
+    monkeypatch.setenv("WORKBENCH_HOME", client.run(os.getenv, "WORKBENCH_HOME", workers=[worker])[worker])
+    with pytest.raises(StoreError, match=r"lies in the store of no worker that is there; build it here\.$"):
+        crew.bring("0" * 32, worker)
 
 
 # ---- what is told
@@ -302,6 +363,18 @@ def test_works_that_are_asked_to_stop_are_reported_as_cancelled(crew: DaskCrew) 
     assert {report.failure for report in reports} == {"told to stop."} and all(item.cancelled for item in reports)
 
 
+def test_of_works_that_have_ended_nothing_is_kept_by_those_who_are_asked_to_stop_them(
+    client: Client, crew: DaskCrew
+) -> None:
+    worker = members(crew, 2)[0]
+    crew.give("1", tells_all, worker)
+    [ticket] = crew._given
+    report_of(crew)
+    client.run(dask_worker.ask_to_stop, ticket, workers=[worker])
+    client.run(dask_worker.ask_to_stop, "to come", workers=[worker])
+    assert client.run(events_left, workers=[worker]) == {worker: ["to come"]}
+
+
 def test_a_dropped_work_that_listens_ends_and_its_worker_stays(crew: DaskCrew) -> None:
     workers = members(crew, 2)
     crew.give("1", is_patient, workers[0])
@@ -339,13 +412,12 @@ def test_a_killed_worker_costs_one_failure_and_is_started_again(crew: DaskCrew) 
     assert not crew.wait(0.0, ignore)
 
 
-def test_a_work_that_does_not_stop_is_ended(client: Client) -> None:
-    with contextlib.closing(DaskCrew(client, does, Patience(grace_s=0.1, stop_s=0.1))) as crew:
+def test_a_work_that_does_not_stop_is_ended_however_often_it_is_asked_to(client: Client) -> None:
+    """A search asks with everything that it hears, which gives nobody more time."""
+    with contextlib.closing(DaskCrew(client, does, Patience(grace_s=0.1, stop_s=1.5))) as crew:
         worker = members(crew, 2)[0]
-        crew.give("1", hangs, worker)
-        line_of(crew, str.isdigit)
-        crew.stop()
-        assert report_of(crew) == Report("1", worker, failure=STOPPED, cancelled=True)
+        crew.give("1", never_stops, worker)
+        assert report_of(crew, lambda *_: crew.stop()) == Report("1", worker, failure=STOPPED, cancelled=True)
 
 
 @contextlib.contextmanager

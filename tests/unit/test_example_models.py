@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from workbench.store import EngineStore
 
 pytestmark = NEEDS_TORCH
 DATA = Path(__file__).parents[2] / "data"
-NAMES = (DATA / "imagenet_classes.txt").read_text().splitlines()
+NAMES = gzip.decompress((DATA / "imagenet_classes.txt.gz").read_bytes()).decode().splitlines()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.fusion import FusionView
 from workbench.widgets.fusion_state import Files, FusionState
 
-FILES = Files(RECORDED / "resnet18.nodes.json", log=RECORDED / "resnet18_fp32.build.log.gz")
+FILES = Files(RECORDED / "resnet18_classic.nodes.json.gz", log=RECORDED / "resnet18_fp32.build.log.gz")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from gpu_peers.cells import MODELS, SAMPLES, Cell, feeds_of, reference_of, relat
 from gpu_peers.recording import keep_engine, keep_profile, write_recording
 from gpu_peers.report import Ratio, merged, ratio_rows, ratios, summary, time_rows
 
+from workbench.calibration.table import read_table
 from workbench.layer_times import layer_times_to_json
 from workbench.model import load_model
 from workbench.recorded import load_recorded
@@ -133,16 +134,18 @@ def test_what_is_recorded_can_be_loaded_with_the_files_beside_it(tmp_path: Path)
     engine.mkdir()
     records.mkdir()
     (engine / "inspector.json").write_text("x" * 300_000)
+    (engine / "calibration.cache").write_text("TRT-8600-EntropyCalibration2\nx: 3c010204\n")
     kept = {**keep_engine(records, FP16.stem, engine), "build_s": 3.5, "plan_bytes": 7}
     kept["profile"] = keep_profile(records, FP16.stem, layer_times_to_json({"conv": [1.0, 2.0]}))
     runs = [run(FP16, "workbench", "replay", 0.2), run(FP16, "eager", "gpu", 0.9)]
     write_recording(records, result(runs=runs, cells={FP16.stem: kept}))
     ours, eager = load_recorded(records).runs
-    assert (ours.peer, ours.build_s, ours.plan_bytes, ours.table) == ("workbench", 3.5, 7, None)
+    assert (ours.peer, ours.build_s, ours.plan_bytes) == ("workbench", 3.5, 7)
     assert ours.inputs == "input 1x3x224x224"
     assert ours.inspector and ours.inspector.name == "resnet18_fp16_b1.inspector.json.gz"
     assert gzip.decompress(ours.inspector.read_bytes()) == b"x" * 300_000
-    assert ours.profile and json.loads(ours.profile.read_text())[1]["medianMs"] == 1.5
+    assert ours.profile and json.loads(gzip.decompress(ours.profile.read_bytes()))[1]["medianMs"] == 1.5
+    assert ours.table and read_table(ours.table).algorithm == "entropy"
     assert (eager.peer, eager.build_s, eager.profile) == ("torch eager", None, None)
 
 

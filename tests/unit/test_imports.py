@@ -64,7 +64,7 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 HEAVY = {
     *("torch", "tensorrt", "tensorrt_rtx", "pycuda", "onnxruntime", "ipywidgets", "anywidget", "IPython"),
-    *("matplotlib", "PIL", "optuna", "sqlalchemy", "sqlite3", "distributed", "dask", "psutil", "scipy", "pandas"),
+    *("matplotlib", "PIL", "optuna", "sqlalchemy", "distributed", "dask", "psutil", "scipy", "pandas"),
 }
 OF_THE_FEW = {"calibration", "cli", "conditions", "deploy", "export", "plots", "report", "runs", "timing", "widgets"}
 """Parts of the workbench that are imported when they are asked for."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from models import MATMUL, OCR_CLS, save, save_external
 
 from workbench.calibration.sample import Sample
@@ -19,6 +20,7 @@ from workbench.errors import FeedError, StoreError
 from workbench.model import Model, load_model
 from workbench.openings import edit
 from workbench.preprocessing import Preprocessing
+from workbench.sharding import parcels
 from workbench.sharding.packed_samples import open_packed, pack_samples
 from workbench.sharding.parcels import Parcel, ParcelMissing, contents, pack, unpack, unpack_all
 
@@ -128,6 +130,19 @@ def test_several_workers_of_a_host_may_unpack_at_once(tmp_path: Path, elsewhere:
     with ThreadPoolExecutor(6) as pool:
         places = list(pool.map(lambda _: unpack(there, data), range(6)))
     assert len(set(places)) == 1 and load_model(places[0]).sha256 == parcel.key
+
+
+def test_who_waits_for_another_process_too_long_is_told_so(
+    tmp_path: Path, home: Path, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    there, data = elsewhere(pack(tmp_path / "a")), contents(pack(tmp_path / "a"))
+    place = unpack(there, data)
+    place.unlink()
+    monkeypatch.setattr(parcels, "PATIENCE_S", 0.0)
+    with FileLock(place.parents[1] / f"{there.key}.lock"), pytest.raises(StoreError, match="another process has writt"):
+        unpack(there, data)
+    assert unpack(there, data) == place
 
 
 # ---- what is refused

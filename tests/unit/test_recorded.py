@@ -63,6 +63,13 @@ def test_text_and_notebook_show_every_run_under_the_label(tmp_path: Path) -> Non
     assert "&lt;b&gt;torch" in html and "<b>" not in html
 
 
+def test_its_repr_is_one_short_line(tmp_path: Path) -> None:
+    recorded = load_recorded(write(tmp_path, content()))
+    assert repr(recorded) == "<Recorded NVIDIA H200, TensorRT 8.6.0, 2026-08-01: 2 runs of 1 model>"
+    whole = [load_recorded(folder) for folder in recorded_folders(Path(__file__).parent)]
+    assert whole and all(len(repr(item)) < 100 for item in whole)
+
+
 def test_columns_of_which_nothing_was_recorded_are_left_out(tmp_path: Path) -> None:
     assert "build s" in str(load_recorded(write(tmp_path, content())))
     assert "build s" not in str(load_recorded(write(tmp_path, {**content(), "runs": [PEER]}, "peers")))

@@ -14,6 +14,7 @@ from workbench.errors import ConfigError
 from workbench.tuning import Candidate, Goals, Limit, Tuned
 from workbench.tuning.result import FINISHED, RUNNING, Running
 from workbench.tuning.trial import PRUNED
+from workbench.tuning.winning import gain
 from workbench.widgets import render_tuner
 from workbench.widgets.tuner_knobs import KnobRow
 from workbench.widgets.tuner_plot import live_plot, picture_of
@@ -23,7 +24,6 @@ from workbench.widgets.tuner_results import (
     FRONT,
     KNOBS,
     column_of,
-    gain,
     importance_note,
     knob_facts,
     picture_for,

@@ -25,7 +25,7 @@ def fused(*times_ms: float) -> Fusion:
 
 
 def recorded(engine: str, whole_ms: float | None) -> GroupTimes:
-    profile = RECORDED / f"resnet18_{engine}_b1.profile.json"
+    profile = RECORDED / f"resnet18_{engine}_b1.profile.json.gz"
     layers = RECORDED / f"resnet18_{engine}_b1.inspector.json.gz"
     return group_times(open_fusion(layers, RECORDED / "resnet18.nodes.json.gz", profile).fusion, whole_ms, engine)
 

@@ -7,6 +7,7 @@ import random
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +206,27 @@ def test_prune_to_nothing_empties_the_store_even_of_entries_without_a_readable_r
     (engine.folder / "engine.json").write_text("{")
     store.prune(0)
     assert store.size_bytes() == 0
+
+
+def test_searches_of_the_tuner_cost_no_engine_and_lose_only_what_is_made_again(
+    store: EngineStore, engine: Engine
+) -> None:
+    before, now = store.size_bytes(), time.time()
+    for name, days in (("old", 8), ("new", 6), ("read", 8)):
+        place = store.folder / "tuning" / name
+        (place / "deep").mkdir(parents=True)
+        (place / "deep" / "some.samples").write_bytes(b"x" * 100_000)
+        for path in (place / "deep" / "some.samples", place / "deep", place):
+            read = now if name == "read" else now - days * 86400
+            os.utime(path, (read, now - days * 86400))
+    kept = store.folder / "tuning" / "0123456789ab.json.gz"
+    kept.write_bytes(b"a search")
+    os.utime(kept, (0, 0))
+    assert store.size_bytes() == before
+    assert store.prune(before) == ()
+    assert sorted(path.name for path in (store.folder / "tuning").iterdir()) == [kept.name, "new", "read"]
+    assert [item.key for item in store.prune(0)] == [engine.key]
+    assert kept.exists()
 
 
 def test_prune_deletes_what_was_set_aside(store: EngineStore, engine: Engine) -> None:

@@ -107,9 +107,18 @@ def test_a_tie_with_one_objective_says_so() -> None:
     assert "These 2 cannot be told apart" in reason
 
 
-def test_who_is_beyond_a_limit_is_not_the_best() -> None:
-    scores = {"lossy": score(1.0, 5.0), "good": score(2.0, 0.1)}
-    assert pick(scores, trials(scores), Goals(limits=(Limit("accuracy", 1.0),)))[0] == "good"
+def test_those_that_nothing_tells_apart_are_named_and_those_that_the_next_objective_beats_are_not() -> None:
+    near, worse = score(1.0, 0.1), score(1.0, 5.0)
+    scores = {"a": near, "b": near, "worse": worse}
+    chosen, tied, reason = pick(scores, trials(scores), Goals(("latency", "accuracy")))
+    assert chosen in ("a", "b") and set(tied) == {"a", "b", "worse"}
+    assert "By accuracy, 2 of them are left, which nothing tells apart" in reason
+
+
+def test_a_limit_that_few_samples_cannot_prove_is_told() -> None:
+    unsure = replace(score(1.0), loss=Interval(0.0, 0.0, 79.0))
+    _, _, reason = pick({"a": unsure}, trials({"a": unsure}), Goals(limits=(Limit("accuracy", 0.2),)))
+    assert "the only finalist" in reason and "Too few samples to be sure" in reason and "79.00" in reason
 
 
 def test_what_is_no_number_neither_wins_nor_stops_anybody() -> None:
@@ -140,7 +149,7 @@ def test_times_of_the_finals_replace_those_of_the_search() -> None:
     )  # fmt: skip
     again = rescored(found, {"A": "a", "B": "b", "C": "missing"}, finals, on_gpu_clock=False)
     assert {name: item.latency_ms.value for name, item in again.items()} == {"a": 4.0, "b": 5.0}
-    assert again["b"].throughput.value == pytest.approx(1000 * found["b"].candidate.batch / 5)
+    assert again["b"].throughput.value == pytest.approx(1000 * finals["B"].batch / 5)
     assert again["a"].loss == scores["a"].loss
 
 

@@ -79,7 +79,7 @@ def test_a_page_tells_the_search_its_best_and_its_finals() -> None:
 def test_markdown_is_short_and_holds_the_front_and_the_trials() -> None:
     text = markdown(collect_search(tuned(), recordings=[]))
     assert "## Search: net by latency" in text
-    assert "| onnxruntime int8 entropy | 1.000 | 1.000 |" in text
+    assert "| onnxruntime int8 entropy | best | 1.000 | 1.000 |" in text
     assert "<details><summary>All 6 trials</summary>" in text
     assert "<img" not in text
     assert "from the search `abcdef012345`" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import statistics
@@ -22,7 +23,7 @@ from workbench.tuning.asked import FILE, Told
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Goals, Limit
 from workbench.tuning.proposing import BEST, LAST, POPULATION, WINDOW, Proposer, changed
-from workbench.tuning.search import LONG, SAMPLERS, SMALL, Search
+from workbench.tuning.search import BEGUN, LONG, SAMPLERS, SMALL, Search
 from workbench.tuning.space import Space, firsts
 from workbench.tuning.trial import COMPLETE, FAILED, PRUNED, Trial
 from workbench.tuning.trying import Job
@@ -182,8 +183,66 @@ def test_another_process_goes_on_where_one_was_killed(tmp_path: Path) -> None:
     under_way = [first.ask() for _ in range(3)]
     second = search(tmp_path, large_space())
     assert second.trials == tuple(result(candidate).id for candidate in told)
-    assert {second.ask() for _ in range(3)} == set(under_way)
     assert not set(run(second, 20)) & {*told, *under_way}
+
+
+@pytest.mark.parametrize("sampler", ["auto", "tpe"])
+def test_what_a_process_was_at_when_it_ended_comes_last(sampler: str, tmp_path: Path) -> None:
+    """It may be what ended it. Also one that would be picked by hand, and without a list of all candidates."""
+    total = search(tmp_path, sampler=sampler).remaining
+    first = search(tmp_path, sampler=sampler)
+    told, under_way = run(first, 2), {first.ask(), first.ask()}
+    second = search(tmp_path, sampler=sampler)
+    assert total is not None and second.remaining == total - 2
+    assert set(second.interrupted) == under_way
+    asked = run(second, total)
+    assert set(asked[-2:]) == under_way and len(asked) == total - len(told)
+    assert second.ask() is None and second.fatal == second.interrupted == ()
+
+
+def test_what_ended_three_processes_is_not_asked_for_any_more(tmp_path: Path) -> None:
+    total = search(tmp_path).remaining
+    assert total is not None
+    asked = run(search(tmp_path), total - 1)
+    for number in range(BEGUN):
+        found = search(tmp_path)
+        assert found.fatal == () and found.remaining == 1, number
+        fatal = found.ask()
+        assert fatal is not None and fatal not in asked
+    found = search(tmp_path)
+    assert (found.fatal, found.remaining, found.ask()) == ((fatal,), 0, None)
+    found.tell(result(fatal, state=FAILED, score=None))
+    assert found.fatal == ()
+    again = search(tmp_path)
+    assert (len(again.trials), again.fatal) == (total, ())
+    again.forget({result(fatal).id})
+    assert again.fatal == search(tmp_path).fatal == (fatal,), "what it did is not forgotten"
+    assert again.ask() is None
+
+
+def test_one_that_was_stopped_in_order_is_not_to_blame_and_comes_first(tmp_path: Path) -> None:
+    for _ in range(BEGUN + 1):
+        first = search(tmp_path, large_space())
+        asked = [first.ask() for _ in range(9)]
+        assert asked[8] is not None and asked[3] is not None
+        for candidate in (asked[3], asked[8]):
+            first.give_back(candidate)
+        second = search(tmp_path, large_space())
+        assert {second.ask(), second.ask()} == {asked[3], asked[8]}
+        for candidate in asked:
+            if candidate is not None:
+                second.give_back(candidate)
+                first.give_back(candidate)
+    assert search(tmp_path, large_space()).fatal == ()
+
+
+def test_a_file_of_an_earlier_workbench_is_set_aside(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.executescript("CREATE TABLE asked (number INTEGER PRIMARY KEY); PRAGMA user_version=1")
+    with pytest.warns(UserWarning, match="was damaged"):
+        found = search(tmp_path)
+    assert len(run(found, 3)) == 3
+    assert len(search(tmp_path).trials) == 3
 
 
 def test_kills_between_any_two_steps_lose_nothing(tmp_path: Path) -> None:
@@ -213,6 +272,28 @@ def test_what_is_forgotten_is_asked_for_again(tmp_path: Path) -> None:
     found.forget({result(asked[3]).id, result(asked[7]).id, "unknown"})
     assert {found.ask(), found.ask()} == {asked[3], asked[7]}
     assert len(found.trials) == 8
+
+
+def test_what_is_forgotten_counts_no_more(tmp_path: Path) -> None:
+    found = search(tmp_path, large_space(), "tpe")
+    asked = run(found, 8)
+    under_way = found.ask()
+    assert found.importance() and under_way is not None
+    found.forget({result(asked[0]).id})
+    assert found.importance() == {}, "seven are left"
+    states = [trial.state for trial in found._proposer._study.get_trials(deepcopy=False)]
+    assert sorted(states) == sorted([TrialState.COMPLETE] * 7 + [TrialState.RUNNING])
+    assert found.ask() == asked[0]
+    found.tell(result(asked[0]))
+    assert found.importance()
+
+
+def test_what_is_forgotten_and_admitted_no_more_is_not_asked_for(tmp_path: Path) -> None:
+    asked = run(search(tmp_path, large_space()), 6)
+    assert any(candidate.precision == "int8" for candidate in asked)
+    poorer = Search("search", large_space(), rules(has_ranges=False), GOALS, tmp_path)
+    poorer.forget(poorer.trials)
+    assert {poorer.ask().precision for _ in range(6)} <= {"fp32", "fp16"}  # type: ignore[union-attr]
 
 
 def test_searches_in_one_file_know_nothing_of_each_other(tmp_path: Path) -> None:

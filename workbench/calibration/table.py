@@ -2,13 +2,15 @@
 
 'trt-cache': TensorRT's calibration cache, also as Paddle keeps it (`_opt_cache/trt_calib_...` beside a model).
 'ranges': the per-tensor dynamic-range file of NVIDIA's samples. 'ort': ONNX Runtime's calibration.json, .cache and
-.flatbuffers. 'qdq': an ONNX model with QuantizeLinear nodes.
+.flatbuffers. 'qdq': an ONNX model with QuantizeLinear nodes. All but the last may be compressed by gzip.
 """
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ _CACHES = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration", "leg
 
 # Where Paddle Inference keeps what TensorRT's calibrator gave it (GetTrtCalibPath in its analysis/helper.h).
 _PADDLE_FOLDER, _PADDLE_PREFIX = "_opt_cache", "trt_calib_"
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,17 @@ def _table(ranges: Ranges, form: str, algorithm: str = "") -> CalibrationTable:
 
 
 def _content(file: Path) -> bytes:
+    """Its bytes, unpacked where they are gzip's. Raises ConfigError."""
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file}: the calibration table cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise ConfigError(f"{str(file)[:200]!a}: not a path ({error}).") from error
+    try:
+        return gzip.decompress(data) if data.startswith(_GZIP) else data
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ConfigError(f"{file}: it is no whole gzip file ({error}); copy the calibration table again.") from error
 
 
 def _text(data: bytes, where: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.commands.calibrating import read_data
 from workbench.commands.common import read_model
-from workbench.errors import ConfigError
+from workbench.errors import Cancelled, ConfigError, WorkbenchError
 from workbench.model import Model
 from workbench.profiles import parse_profiles
 from workbench.store import EngineStore
@@ -34,9 +34,9 @@ PROFILES = 3
 """Sets of 1 to so many optimization profiles are searched with --traffic."""
 
 
-def tune(options: argparse.Namespace) -> tuple[Any, str]:
+def tune(options: argparse.Namespace) -> tuple[Any, str, int]:
     """Ctrl-C once: no further trial, and the finalists of what was found are measured; twice: it ends there, and the
-    same command goes on."""
+    same command goes on. The exit status is 1 where nothing is within the limits."""
     model, goals = read_model(options), _goals(options)
     budget = Budget(options.trials or (None if options.minutes else TRIALS), options.minutes)
     report, shown = _target(options.output), _Shown(options.verbose)
@@ -56,11 +56,19 @@ def tune(options: argparse.Namespace) -> tuple[Any, str]:
             each=shown.begun,
             listener=shown,
         )
-    written = [save_tuning_report(found, report or EngineStore().folder / "reports" / f"tuning-{found.id}.html")]
-    if options.save:
-        written.append(save_tuned(found, options.save))
+    try:
+        written = _written(found, report, options.save)
+    except WorkbenchError:
+        print(found, file=sys.stderr)  # what was found is not lost with the place for it
+        raise
     data = {**found.to_json(), "report": str(written[0])}
-    return data, "\n".join([str(found), *(f"written: {path}" for path in written)])
+    text = "\n".join([str(found), *(f"written: {path}" for path in written)])
+    return data, text, int(found.best is None)
+
+
+def _written(found: Tuned, report: Path | None, save: str | None) -> list[Path]:
+    written = [save_tuning_report(found, report or EngineStore().folder / "reports" / f"tuning-{found.id}.html")]
+    return [*written, save_tuned(found, save)] if save else written
 
 
 def _goals(options: argparse.Namespace) -> Goals:
@@ -97,6 +105,10 @@ def _space(options: argparse.Namespace, usual: Space, model: Model) -> Space:
 def _target(text: str | None) -> Path | None:
     if text is None:
         return None
+    try:
+        Path(text).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {text}: nothing can be written there ({error.strerror}).") from error
     if Path(text).suffix.lower() not in (".html", ".md"):
         raise ConfigError(f"--output {text}: a report is .html or .md; name the file so.")
     return Path(text)
@@ -112,12 +124,16 @@ def _ctrl_c() -> Iterator[Controls]:
     def stop(number: int, frame: object) -> None:
         if controls.stop.is_set():
             controls.cancel.set()
+            return
         controls.stop.set()
         print("\nstopping; Ctrl-C again leaves it at once, to go on later", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield controls
+    except Cancelled as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        raise KeyboardInterrupt from error
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -38,7 +38,7 @@ def tune_options(parser: argparse.ArgumentParser) -> None:
     options.picture_options(parser)
     work = parser.add_argument_group("how long, and where")
     work.add_argument("--trials", type=options.positive, metavar="N", help="in all (default 25, without --minutes)")
-    work.add_argument("--minutes", type=options.seconds, metavar="M", help="of this call; what was begun is finished")
+    work.add_argument("--minutes", type=minutes, metavar="M", help="of this call; what was begun is finished")
     work.add_argument("--limit-s", type=options.seconds, metavar="S", help="about how long each is timed (default 1.5)")
     work.add_argument(
         "--sampler", choices=("auto", "grid", "tpe", "nsga2", "random"), default="auto",
@@ -53,6 +53,13 @@ def tune_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save", metavar="FILE.json.gz", help="keep the whole search there")
     parser.add_argument("--verbose", action="store_true", help="print every step on stderr")
+
+
+def minutes(text: str) -> float:
+    try:
+        return options.seconds(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0") from None
 
 
 def _space_options(group: argparse._ArgumentGroup) -> None:

@@ -58,6 +58,7 @@ def _bench_line(study: Study, item: Measurement) -> str:
         return ""
     shapes = [f"--shapes={name}:{_text(shape)}" for name, shape in item.shapes.items()] if _is_open(engine) else []
     words = ["workbench", "bench", "--engine", engine.key[:_KEY], *shapes, "--iterations", str(len(item.times_ms))]
+    words += ["--threads", str(item.threads)] if item.threads else []
     return shlex.join(words)
 
 

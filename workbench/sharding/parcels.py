@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from workbench.errors import ModelError, StoreError
 from workbench.model import Model, load_model
 from workbench.saving import save_model
 from workbench.store import EngineStore
 
+PATIENCE_S = 300.0
+"""For another process that writes the same files."""
 _CHUNK = 1 << 22
 _CLOCK_TICK_NS = 50_000_000
 """Two changes within one tick of the file system's clock bear the same time."""
@@ -97,7 +100,7 @@ def _file_of(model: Model) -> Path:
     except ModelError:
         pass  # the file is gone, or another one
     folder, key = _folder(), model.sha256
-    with FileLock(folder / f"{key}.lock"):
+    with _locked(folder, key):
         saved = save_model(model, folder / key / model.path.name)
     if saved.sha256 != key:
         raise ModelError(f"{model.name}: its weights were changed while it was written; start again.")
@@ -111,13 +114,14 @@ def unpack(parcel: Parcel, data: bytes | None = None) -> Path:
     """Where the parcel's file or folder lies on this machine, whole.
 
     At its own path in a shared folder, else in this machine's store, else written there from `data`, which `contents`
-    made. Raises ParcelMissing without data, StoreError where data are not what the parcel says.
+    made. Raises ParcelMissing without data, StoreError where data are not what the parcel says, or another process is
+    at these files for minutes.
     """
     _check_names(parcel)
     if parcel.path.is_absolute() and _is_whole(parcel, parcel.path.parent):
         return parcel.path
     folder = _folder()
-    with FileLock(folder / f"{parcel.key}.lock"):  # two workers of one host do not write twice
+    with _locked(folder, parcel.key):  # two workers of one host do not write twice
         place = folder / parcel.key
         if not _is_whole(parcel, place):
             if data is None:
@@ -148,6 +152,22 @@ def _folder() -> Path:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made ({error.strerror}).") from error
     return folder
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, key: str) -> Iterator[None]:
+    lock = FileLock(folder / f"{key}.lock")
+    try:
+        lock.acquire(timeout=PATIENCE_S)
+    except Timeout as error:
+        raise StoreError(
+            f"{lock.lock_file}: another process has written the files {key[:8]} for more than {PATIENCE_S:g} s; end it "
+            "if it hangs, and start again."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_names(parcel: Parcel) -> None:

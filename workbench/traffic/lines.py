@@ -30,7 +30,7 @@ FORMS = (
 REMEMBERED = 1 << 16
 """So many different lines are read once only; a log that repeats itself is read as fast as its lines are."""
 _SHAPE = re.compile(r"[0-9]+(x[0-9]+)*", re.IGNORECASE)
-_TIMES = re.compile(r"\s\*\s*(\S+)$")
+_TIMES = re.compile(r"\s*\*\s*(\S+)$")
 _LONGEST = 1000
 """Characters of a shape: many dimensions, and no number that takes Python long to read."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from workbench.accuracy import Interval
-from workbench.study import Study, comparable
+from workbench.study import Study
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.finals import MOST
 from workbench.tuning.goals import Goals, Score, front, value_text
@@ -49,17 +50,12 @@ def rescored(
     trials: Mapping[str, Trial], names: Mapping[str, str], finals: Study, on_gpu_clock: bool
 ) -> dict[str, Score]:
     """Scores of the finalists, by trial id, with the times of the finals. names: trial ids by name."""
-    if on_gpu_clock:
-        latencies = {item.name: item.median for item in finals.measurements}
-    else:
-        latencies = comparable(finals.measurements)[0]
-        hosts = {item.name: item.host_median or item.median for item in finals.measurements}
-        latencies = {name: hosts[name] for name in latencies}
     found = {}
-    for name, latency in latencies.items():
-        trial = trials[names[name]]
+    for item in finals.measurements:
+        trial = trials[names[item.name]]
         if trial.score is not None:
-            found[trial.id] = timed_again(trial.score, latency, trial.candidate.batch)
+            latency = item.median if on_gpu_clock else item.host_median or item.median
+            found[trial.id] = timed_again(trial.score, latency, item.batch)
     return found
 
 
@@ -67,35 +63,57 @@ def pick(scores: Mapping[str, Score], trials: Mapping[str, Trial], goals: Goals)
     """The best of the finalists, those that cannot be told apart from it in the first objective, and why it was taken.
 
     Of those whose intervals reach the best of an objective, the next objective decides, and so on."""
-    allowed = [name for name, score in scores.items() if goals.allows(score)] or list(scores)
-    left, tied, decided = allowed, tuple[str, ...](), ""
+    left, tied, decided = list(scores), tuple[str, ...](), ""
     for number, objective in enumerate(goals.objectives):
-        best = min(left, key=lambda name: goals.values(scores[name])[number])
-        reach = scores[best].of(objective).high
-        left = [name for name in left if name == best or scores[name].of(objective).low <= reach]
+        reach = min((scores[name].of(objective) for name in left), key=lambda found: _first(found.value)).high
+        near = [name for name in left if scores[name].of(objective).low <= reach]
+        decided = objective if near and len(near) < len(left) else decided
+        left = near or left
         if number == 0:
             tied = tuple(left)
-        if len(left) == 1:
-            decided = objective
-            break
-    chosen = min(left, key=lambda name: goals.values(scores[name]))
-    return chosen, tied, _reason(chosen, tied, decided, scores, trials, goals)
+    chosen = min(left, key=lambda name: (goals.values(scores[name])[1:], goals.values(scores[name])))
+    return chosen, tied, " ".join(_reasons(chosen, (tied, tuple(left)), decided, scores, trials, goals))
 
 
-def _reason(
+def _first(value: float) -> float:
+    """What is no number comes last."""
+    return math.inf if math.isnan(value) else value
+
+
+def _reasons(
     chosen: str,
-    tied: Sequence[str],
+    groups: tuple[Sequence[str], Sequence[str]],
     decided: str,
     scores: Mapping[str, Score],
     trials: Mapping[str, Trial],
     goals: Goals,
-) -> str:
-    first, score = goals.objectives[0], scores[chosen]
+) -> Iterator[str]:
+    """groups: those tied in the first objective, and those that nothing tells apart."""
+    first, score, (tied, left) = goals.objectives[0], scores[chosen], groups
     told = value_text(first, abs(score.of(first).value), score.metric)
-    if len(tied) == 1:
-        return f"Its {first}, {told}, is surely the best of {count_of(len(scores), 'finalist')}."
-    others = "; ".join(str(trials[name].candidate) for name in tied)
-    start = f"These {len(tied)} cannot be told apart in {first}: {others}."
-    if not decided:
-        return f"{start} Nothing else tells them apart either; any of them will do."
-    return f"{start} It is surely the best of them in {decided}."
+    if len(scores) == 1:
+        yield f"It is the only finalist; its {first} is {told}."
+    elif len(tied) == 1:
+        yield f"Its {first}, {told}, is surely the best of {count_of(len(scores), 'finalist')}."
+    else:
+        yield f"These {len(tied)} cannot be told apart in {first}: {_named(tied, trials)}."
+        if len(left) == 1:
+            yield f"It is surely the best of them in {decided}."
+        elif len(left) < len(tied):
+            yield f"By {decided}, {len(left)} of them are left, which nothing tells apart: {_named(left, trials)}."
+        else:
+            yield "Nothing else tells them apart either."
+        if len(left) > 1 and "accuracy" in goals.objectives:
+            losses = sorted(scores[name].loss.value for name in left)
+            if losses[0] < losses[-1]:
+                ends = " to ".join(value_text("accuracy", value, score.metric) for value in (losses[0], losses[-1]))
+                yield f"They lost {ends}, which these samples are too few to tell apart; the smallest loss was taken."
+    for limit in goals.limits:
+        found = limit.excess(score)
+        if limit.objective == "accuracy" and found.value <= 0 < found.high:
+            most = value_text("accuracy", score.loss.high, score.metric)
+            yield f"Too few samples to be sure that {limit} holds: up to {most} may be lost."
+
+
+def _named(names: Sequence[str], trials: Mapping[str, Trial]) -> str:
+    return "; ".join(str(trials[name].candidate) for name in names)

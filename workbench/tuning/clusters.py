@@ -101,11 +101,7 @@ def worker_environments(gpus: Sequence[str], workers: int | None) -> list[dict[s
 def visible_gpus() -> tuple[str, ...]:
     """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use: by identity, as CUDA and the driver number
     them in different orders."""
-    count = len(this_machine().gpus)
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return tuple(name.strip() for name in given.split(","))[:count]
-    return tuple(gpu_identity(index) or str(index) for index in range(count))
+    return tuple(gpu_identity(index) for index in range(len(this_machine().gpus)))
 
 
 @contextlib.contextmanager

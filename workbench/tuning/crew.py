@@ -14,7 +14,7 @@ from workbench.errors import Cancelled, WorkbenchError
 from workbench.model import Model
 from workbench.tuning.finals import Finals, run_finals
 from workbench.tuning.ground import Ground, this_ground
-from workbench.tuning.plan import gather_here
+from workbench.tuning.materials import gather_here
 from workbench.tuning.trying import Job, try_candidate
 from workbench.types import Listener, LogLine, Progress, ignore
 
@@ -63,7 +63,7 @@ class Crew(Protocol):
     def gather(
         self, model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
     ) -> Collection:
-        """The ranges of all of these samples, the same whoever gathers them; see plan.Gather."""
+        """The ranges of all of these samples, the same whoever gathers them; see materials.Gather."""
 
     def close(self) -> None: ...
 
@@ -115,6 +115,8 @@ class Alone:
             return (Report(work_id, self.NAME, failure=str(error), cancelled=True),)
         except WorkbenchError as error:
             return (Report(work_id, self.NAME, failure=str(error)),)
+        except Exception as error:  # whatever a library raises costs one candidate, and not the search
+            return (Report(work_id, self.NAME, failure=f"{type(error).__name__}: {error}"),)
 
     def drop(self, work_id: str) -> None:
         self._given = [item for item in self._given if item[0] != work_id]

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future as Handle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,8 @@ STOPPED = "stopped; nothing was left behind."
 
 @dataclass
 class _Given:
-    """A work under way. ticket: of its last try. sent: its parcels went along. is_lost: with the connection."""
+    """A work under way. ticket: of its last try. sent: keys of its parcels that went along. is_lost: with the
+    connection."""
 
     work_id: str
     work: Work
@@ -60,7 +61,7 @@ class _Given:
     ticket: str = ""
     future: Future | None = None
     handle: Handle[None] | None = None
-    sent: bool = False
+    sent: set[str] = field(default_factory=set)
     is_lost: bool = False
     is_stopping: bool = False
 
@@ -118,9 +119,10 @@ class DaskCrew:
             self._free(item)
 
     def stop(self) -> None:
-        """Those that do not end soon are dropped, and reported all the same."""
-        self._stop_at = time.monotonic() + self._patience.stop_s
-        for item in self._given.values():
+        """Those that do not end soon are dropped, and reported all the same, however often this is called."""
+        if not any(item.is_stopping for item in self._given.values()):
+            self._stop_at = time.monotonic() + self._patience.stop_s
+        for item in [item for item in self._given.values() if not item.is_stopping]:
             item.is_stopping = True
             self._watch.ask_to_stop(item.worker, item.ticket)
 
@@ -144,7 +146,7 @@ class DaskCrew:
 
     # ---- works
 
-    def _submit(self, item: _Given, lacking: Sequence[str] = ()) -> None:
+    def _submit(self, item: _Given) -> None:
         met = self.members.met.get(item.worker)
         if met is None:
             self._report(item, failure=LEFT)
@@ -152,7 +154,7 @@ class DaskCrew:
         item.ticket = f"{next(self._numbers)}x{self._token}"
         order = Order(item.ticket, self._topic, met.instance, self._function, item.work, met.ground)
         try:
-            data = self._shipment(item.work).data(lacking, item.worker) if lacking else {}
+            data = self._shipment(item.work).data(sorted(item.sent), item.worker) if item.sent else {}
             item.future = self._client.submit(
                 *(*packed(order), data),
                 key=f"{label_of(item.work)}-{item.ticket}",
@@ -238,10 +240,10 @@ class DaskCrew:
             self._report(item, content)
         elif kind == LACKING and item.is_stopping:
             self._report(item, failure=STOPPED, cancelled=True)
-        elif kind == LACKING and not item.sent:
+        elif kind == LACKING and not item.sent.issuperset(content):
             self._given.pop(item.ticket)
-            item.sent = True
-            self._submit(item, content)
+            item.sent.update(content)  # and again what went before: its worker may be another one under this address
+            self._submit(item)
         elif kind == LACKING:
             self._report(item, failure="it lacks files that were sent to it")
         elif kind == REPLACED:

@@ -28,15 +28,15 @@ def bring_engine(client: Client, key: str, workers: Iterable[str]) -> Engine:
     store, failures = EngineStore(), list[str]()
     with store.lock(key):
         found = store.find(key).engine
-        if found is not None:
-            return found
-        for worker in workers:
-            try:
-                listed = _ask(client, worker, list_engine, key)
-                if listed is not None:
-                    return _fetched(client, key, worker, store, *listed)
-            except (Exception, asyncio.CancelledError) as error:  # Dask raises what its connections raise
-                failures.append(f"{worker}: {error or type(error).__name__}")
+    if found is not None:
+        return found
+    for worker in workers:  # not under the lock: a worker that shares this store waits for it
+        try:
+            listed = _ask(client, worker, list_engine, key)
+            if listed is not None:
+                return _fetched(client, key, worker, store, *listed)
+        except (Exception, asyncio.CancelledError) as error:  # Dask raises what its connections raise
+            failures.append(f"{worker}: {error or type(error).__name__}")
     told = f" ({'; '.join(failures)})" if failures else ""
     raise StoreError(f"engine {key[:8]} lies in the store of no worker that is there{told}; build it here.")
 
@@ -55,7 +55,8 @@ def _fetched(client: Client, key: str, worker: str, store: EngineStore, folder: 
         engine = store.load(place, trust=True)  # whoever may give works to a worker has to trust it
         if engine.key != key or recipe_key(engine.recipe) != key:
             raise StoreError(f"what was sent is the engine {engine.key[:8]}; refused.")
-        return store.add(replace(engine, folder=place))
+        with store.lock(key):
+            return store.find(key).engine or store.add(replace(engine, folder=place))
 
 
 def _ask(client: Client, worker: str, function: Any, *args: Any) -> Any:

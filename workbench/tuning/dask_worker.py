@@ -8,6 +8,7 @@ import json
 import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -41,6 +42,9 @@ _TRAVELLING = (
 _cancels: dict[str, threading.Event] = {}
 _running: set[str] = set()
 """Tickets of the works of this process. They are unique, also where several workers share a process."""
+_ended: deque[str] = deque(maxlen=1000)
+"""The last of those that are over."""
+_ending = threading.Lock()
 
 
 # ---- who a worker is
@@ -138,8 +142,10 @@ def carry_out(order: Order, data: Mapping[str, bytes]) -> tuple[str, Any]:
         return FAILED, f"{type(error).__name__}: {error}"
     finally:
         teller.flush()
-        _running.discard(order.ticket)
-        _cancels.pop(order.ticket, None)
+        with _ending:
+            _running.discard(order.ticket)
+            _cancels.pop(order.ticket, None)
+            _ended.append(order.ticket)
 
 
 def unpacked(answer: tuple[str, Any]) -> tuple[str, Any]:
@@ -199,8 +205,10 @@ def events_of(message: Mapping[str, Any]) -> list[Progress | LogLine]:
 
 
 def ask_to_stop(ticket: str) -> None:
-    """Also a work that has not begun."""
-    _cancels.setdefault(ticket, threading.Event()).set()
+    """Also a work that has not begun; of one that is over nothing is kept."""
+    with _ending:
+        if ticket not in _ended:
+            _cancels.setdefault(ticket, threading.Event()).set()
 
 
 def is_at(ticket: str) -> bool:

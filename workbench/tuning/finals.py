@@ -56,9 +56,9 @@ def run_finals(
 
     Raises ParcelMissing, BackendError where none runs, Cancelled."""
     opened, cancel = open_task(finals.task, data or {}), cancel or threading.Event()
-    uses_gpu = any(item.backend in NETWORK_NAMES for item in finals.candidates.values())
+    use_gpu = [item.backend in NETWORK_NAMES for item in finals.candidates.values()]
     failures, subjects, feeds = dict[str, str](), dict[str, Subject](), dict[str, Feeds]()
-    with alone_on(ground, uses_gpu, listener, cancel), ExitStack() as stack:
+    with alone_on(ground, listener, cancel, gpu=any(use_gpu), host=not all(use_gpu)), ExitStack() as stack:
         sessions = {}
         for name, candidate in finals.candidates.items():
             try:

@@ -18,6 +18,8 @@ OBJECTIVES = ("latency", "throughput", "accuracy", "size", "memory")
 points or percent. size: bytes of the plan. memory: bytes that the open engine takes, on the GPU or else in the process
 (there as far as the system tells)."""
 CAUTION = 1.25
+MEMORY_SLACK, MEMORY_SHARE = 1 << 20, 0.05
+"""What two readings of the memory of one engine may differ by: bytes, and a share of them."""
 _FAR = 1e300
 _LIMIT = re.compile(r"\s*([\w-]+)\s*(<=|>=)\s*([^\s<>=]+?)\s*(ms|/s|points?|%)?\s*")
 _UNITS = {"ms": "latency", "/s": "throughput", "point": "accuracy", "points": "accuracy", "%": "accuracy"}
@@ -42,9 +44,11 @@ class Score:
         """Smaller is better, also of throughput, which is negative here."""
         if objective == "throughput":
             return Interval(-self.throughput.value, -self.throughput.high, -self.throughput.low)
-        if objective in ("size", "memory"):
-            value = float(self.size_bytes if objective == "size" else self.memory_bytes)
-            return Interval(value, value, value)
+        if objective == "size":
+            return Interval(*[float(self.size_bytes)] * 3)
+        if objective == "memory":
+            slack = max(MEMORY_SLACK, MEMORY_SHARE * self.memory_bytes)
+            return Interval(self.memory_bytes, self.memory_bytes - slack, self.memory_bytes + slack)
         return self.latency_ms if objective == "latency" else self.loss
 
 
@@ -189,7 +193,9 @@ def value_text(objective: str, value: float, metric: str = "") -> str:
     """'0.812 ms', '1,204/s', '+0.20 points', '4.5 MB'."""
     if objective in ("size", "memory"):
         whole = int(value)
-        return format_size(whole) if whole % (1 << 20) == 0 and whole else f"{value / 1e6:.1f} MB"
+        if whole and whole % (1 << 10) == 0:
+            return format_size(whole)
+        return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
     if objective == "latency":
         return f"{value:.3f} ms" if value < 100 else f"{value:.1f} ms"
     if objective == "throughput":

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench.backends import available
-from workbench.machine import Machine, this_machine
+from workbench.machine import Machine, gpu_uuid, this_machine
 from workbench.runs.records import machine_id
 from workbench.types import Support
 
 
 @dataclass(frozen=True)
 class Ground:
-    """host: its name. gpu: identity of the GPU that trials on this worker run on ('GPU-5f0c...', or its number), ''
-    without one. supports: of every back end, by name. machine: processor, GPUs, system.
+    """host: its name. gpu: `gpu_identity` of the GPU that trials on this worker run on, '' without one. supports: of
+    every back end, by name. machine: processor, GPUs, system.
 
-    Trials are compared within a `column` only: on the same processor, or on GPUs of the same model.
+    Trials are compared within a `column` only: on the same processor, or on GPUs of the same model with one TensorRT.
     """
 
     host: str
@@ -28,8 +28,12 @@ class Ground:
 
     @property
     def column(self) -> str:
-        """What results of this worker stand under: 'NVIDIA H200', or the processor."""
-        return self.machine.gpus[0].name if self.gpu else f"{self.machine.cpu}, {self.machine.cores} cores"
+        """What results of this worker stand under: 'NVIDIA H200, TensorRT 10.3', or the processor."""
+        if not self.gpu:
+            return f"{self.machine.cpu}, {self.machine.cores} cores"
+        tensorrt = self.supports.get("tensorrt")
+        release = tensorrt.release if tensorrt is not None and tensorrt.can_run else None
+        return self.machine.gpus[0].name + (f", TensorRT {release}" if release else "")
 
     @property
     def seat(self) -> str:
@@ -48,23 +52,30 @@ class Ground:
 def this_ground() -> Ground:
     """Of this process. It uses the first GPU that CUDA_VISIBLE_DEVICES leaves it, as CUDA itself does."""
     machine = this_machine()
-    return Ground(socket.gethostname(), _gpu() if machine.gpus else "", machine, available())
-
-
-def _gpu() -> str:
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if not first.isdigit():
-        return first or "0"
-    return gpu_identity(int(first)) or first
+    return Ground(socket.gethostname(), gpu_identity(0) if machine.gpus else "", machine, available())
 
 
 def gpu_identity(index: int) -> str:
-    """Equal for the GPU in every process, however it is numbered there; '' where the driver does not tell."""
+    """Of the GPU that CUDA calls `index` in this process: 'GPU-5f0c...', equal in every process, however GPUs are
+    numbered there; its name in CUDA_VISIBLE_DEVICES or its number where no library of the driver tells."""
+    return gpu_uuid(index) or nvml_uuid(_named(index)) or _named(index)
+
+
+def _named(index: int) -> str:
+    given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return given[index] if index < len(given) and given[index] else str(index)
+
+
+def nvml_uuid(name: str) -> str:
+    """Of a GPU by its number in the driver's order, which is CUDA's only where all GPUs are alike; '' for other names,
+    and where the driver does not tell."""
+    if not name.isdigit():
+        return ""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        found = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index))
+        found = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(name)))
         return found.decode() if isinstance(found, bytes) else str(found)
     except Exception:  # any failure of the driver's library: the number must do
         return ""

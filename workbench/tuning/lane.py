@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from workbench.runs import History
 from workbench.store import EngineStore
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Goals, Score
 from workbench.tuning.ground import Ground
-from workbench.tuning.ledger import trials_of
+from workbench.tuning.ledger import find_trial, still_there, trials_of
 from workbench.tuning.plan import Plan
 from workbench.tuning.result import Column
-from workbench.tuning.search import Search
+from workbench.tuning.search import BEGUN, Search
 from workbench.tuning.space import Rules, sizes
-from workbench.tuning.trial import Trial
+from workbench.tuning.trial import FAILED, Trial
 
 ATTEMPTS = 3
 """On so many workers a candidate is tried that workers died of, or answered nonsense to."""
@@ -93,8 +94,31 @@ def open_lane(plan: Plan, ground: Ground, history: History, store: EngineStore) 
     name = f"{plan.id} {ground.column}"
     search = Search(name, plan.space, rules, plan.goals, store.folder, sampler=plan.sampler)
     lane = Lane(ground, plan.goals, rules, search, sizes(plan.space, rules), rules.left_out(plan.space))
-    found = trials_of(history, search.trials)
+    found = {name: trial for name, trial in trials_of(history, search.trials).items() if trial.state != FAILED}
+    # Those that failed are tried again: what was in the way may be gone.
     search.forget(set(search.trials) - found.keys())
     for trial in found.values():
         lane.add(trial)
+    for candidate in (*search.interrupted, *search.fatal):
+        kept = find_trial(history, plan.task, candidate, ground)
+        if kept is None or not still_there(kept, store):
+            if candidate not in search.fatal:
+                continue
+            kept = failed_trial(plan, candidate, ground, f"it ended the process {BEGUN} times")
+        search.tell(kept)  # it was kept, and the process ended before it was told; or there is nothing to wait for
+        lane.add(kept)
     return lane
+
+
+def failed_trial(plan: Plan, candidate: Candidate, ground: Ground, reason: str, worker: str = "") -> Trial:
+    """Of one that no worker could try to an end."""
+    return Trial(
+        id=plan.task.trial_id(candidate, ground.place(candidate.backend), judged=True),
+        candidate=candidate,
+        state=FAILED,
+        column=ground.column,
+        reason=reason,
+        worker=worker,
+        at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        attempts=ATTEMPTS,
+    )

@@ -17,12 +17,10 @@ from workbench.tuning.trial import FAILED, Trial, trial_from_json
 
 
 def find_trial(history: History, task: Task, candidate: Candidate, ground: Ground) -> Trial | None:
-    """What was measured of this candidate, for any goals, on such a machine; else how it was given up for these."""
-    for judged in (False, True):
-        found = trial_of(history, task.trial_id(candidate, ground.place(candidate.backend), judged=judged))
-        if found is not None:
-            return replace(found, known=True)
-    return None
+    """What was measured of this candidate, for any goals, at such a place. One that was given up or failed is tried
+    again by another search: its rivals may be others, and what was in the way may be gone."""
+    found = trial_of(history, task.trial_id(candidate, ground.place(candidate.backend)))
+    return replace(found, known=True) if found is not None and found.is_complete else None
 
 
 def trial_of(history: History, trial_id: str) -> Trial | None:

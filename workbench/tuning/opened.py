@@ -18,7 +18,7 @@ from workbench.evaluation import Evaluation, evaluation_of
 from workbench.model import Model, load_model
 from workbench.reference import Reference, random_feeds
 from workbench.sharding.packed_samples import open_packed
-from workbench.sharding.parcels import unpack
+from workbench.sharding.parcels import unpack_all
 from workbench.tally import Tally
 from workbench.tuning.task import LOOK_SAMPLES, Task
 from workbench.types import Feeds, Listener, Progress
@@ -35,7 +35,7 @@ class Opened:
 
     def __init__(self, task: Task, data: Mapping[str, bytes]) -> None:
         self.task = task
-        paths = {parcel.key: unpack(parcel, data.get(parcel.key)) for parcel in task.parcels}
+        paths = unpack_all(task.parcels, data)
         self.model: Model = load_model(paths[task.model.key])
         self.calibration = str(paths[task.calibration.key]) if task.calibration else None
         self.samples: Samples | None = open_packed(paths[task.samples.key]) if task.samples else None
@@ -45,8 +45,12 @@ class Opened:
 
     @cached_property
     def reference(self) -> Reference:
-        """The model as it is, in ONNX Runtime."""
-        return Reference(self.model, **{"session.intra_op.allow_spinning": "0"})
+        """The model as ONNX Runtime runs it by itself, optimized: what one has without any of this."""
+        import onnxruntime
+
+        level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        quiet = {"session.intra_op.allow_spinning": "0"}
+        return Reference(self.model, graph_optimization_level=level, enable_mem_reuse=True, **quiet)
 
     def feeds(self, batch: int) -> dict[str, np.ndarray]:
         """What is timed: the first samples, or random ones where there are none."""

@@ -5,48 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.backends import NETWORK_NAMES
-from workbench.calibration.collect import collect, fixed_batch
-from workbench.calibration.collection import Collection, save_collection
-from workbench.calibration.samples import Samples, choose, open_samples
-from workbench.calibration.sensitivity import sensitivity
-from workbench.calibration.source import TABLE, kind_of, read_ranges
-from workbench.calibration.table import read_table
+from workbench.calibration.collect import fixed_batch
+from workbench.calibration.samples import Samples, open_samples
 from workbench.errors import ConfigError
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
 from workbench.profiles import check_profile, opt_shapes, opt_values
 from workbench.qdq import quantizable
-from workbench.sharding.packed_samples import pack_samples
 from workbench.sharding.parcels import pack
-from workbench.store import EngineStore
 from workbench.timing import Timing
 from workbench.tuning.goals import Goals
 from workbench.tuning.ground import Ground
+from workbench.tuning.materials import Gather, Materials, gather_here
 from workbench.tuning.space import Rules, Space
 from workbench.tuning.task import LOOK, TIMING, Task
-from workbench.types import Feeds, Listener, OptimizationProfile, Progress, TensorSpec, ignore
+from workbench.types import Feeds, Listener, OptimizationProfile, TensorSpec, ignore
 
 CALIBRATED = 256
 """Samples that ranges are collected from; the others serve for the comparison of outputs."""
 COMPARED = 1000
-SENSITIVE = 64
-
-
-Gather = Callable[[Model, Samples, Path, Listener, "threading.Event | None"], Collection]
-"""Collects the ranges of all of these samples. The path is for what is half done; where that is kept, it goes on."""
-
-
-def gather_here(
-    model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
-) -> Collection:
-    """In this process, to the end, as all others do: the same samples give the same ranges."""
-    return collect(model, samples, count=None, until_settled=False, partial=partial, listener=listener, cancel=cancel)
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ class Plan:
     def id(self) -> str:
         """12 hexadecimal digits: the same search, whenever it is started."""
         told = {name: value for name, value in asdict(self.space).items() if name != "profiles"}
-        text = json.dumps([self.task.key, told, self.sampler], sort_keys=True)
+        text = json.dumps([self.task.key, told, list(self.space.profiles), self.sampler], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def rules(self, ground: Ground) -> Rules:
@@ -134,22 +117,26 @@ def make_plan(
     for found in space.profiles.values():
         for item in found:
             check_profile(model.inputs, item)
+    if profile is not None:
+        check_profile(model.inputs, profile)
     samples = _opened(model, data)
+    if goals.metric in ("top1", "top5") and (samples is None or not samples.has_labels):
+        raise ConfigError(f"{goals.metric} needs samples with labels: give data that have some, or limit accuracy.")
     given = () if profile is None else (profile,)
     shapes, values = dict(opt_shapes(model.inputs, given)), dict(opt_values(given))
-    maker = _Maker(model, samples, data, gather, listener, cancel)
+    materials = Materials(model, samples, data.calibration, (data.calibrated, data.compared), gather, listener, cancel)
     fixed = fixed_batch(model)
     if samples is not None:
         shapes = {name: array.shape for name, array in samples.read(0).feeds.items()}
     elif fixed is None:
         shapes = {name: (1, *shape[1:]) for name, shape in shapes.items()}
-    space, calibration = maker.calibration(space)
-    order = maker.order(space, calibration)
+    space, calibration = materials.ranges(space)
+    order = materials.order(space, calibration)
     task = Task(
         model=pack(model),
         shapes=shapes,
         goals=goals,
-        samples=pack(maker.packed()) if samples is not None else None,
+        samples=pack(materials.packed(calibration)) if samples is not None else None,
         calibration=None if calibration is None else pack(calibration),
         order=order,
         profiles={name: found for name, found in space.profiles.items() if name},
@@ -172,94 +159,6 @@ def _opened(model: Model, data: Data) -> Samples | None:
         found: Samples | None = source
         return found
     return open_samples(source, model, data.preprocessing)
-
-
-class _Maker:
-    def __init__(
-        self,
-        model: Model,
-        samples: Samples | None,
-        data: Data,
-        gather: Gather,
-        listener: Listener,
-        cancel: threading.Event | None,
-    ) -> None:
-        self.model, self.samples, self.data, self.gather = model, samples, data, gather
-        self.listener, self.cancel = listener, cancel
-        self.folder = EngineStore().folder / "tuning" / model.sha256[:16]
-
-    @property
-    def _calibrated(self) -> int:
-        """How many of the samples are for calibration: a third of few."""
-        assert self.samples is not None
-        return min(self.data.calibrated, max(1, len(self.samples) // 3))
-
-    def _is_wanted(self, space: Space) -> bool:
-        return "int8" in space.precision and not self.model.is_quantized
-
-    def calibration(self, space: Space) -> tuple[Space, str | None]:
-        """The file with ranges, and the space with the algorithms that it offers."""
-        if not self._is_wanted(space):
-            return space, None
-        if self.data.calibration is not None:
-            if kind_of(self.data.calibration) == TABLE:
-                own = read_table(self.data.calibration).algorithm
-                space = replace(space, algorithm=(own if own in space.algorithm else space.algorithm[0],))
-            return space, str(Path(self.data.calibration).absolute())
-        if self.samples is None:
-            return space, None
-        indices = list(choose(len(self.samples), None))[: self._calibrated]
-        name = self._name("ranges", indices)
-        path = self.folder / f"{name}.calib"
-        if not path.exists():
-            partial = self.folder / f"{name}.part"
-            found = self.gather(self.model, _part(self.samples, indices), partial, self.listener, self.cancel)
-            save_collection(found, path)
-            partial.unlink(missing_ok=True)
-        return space, str(path)
-
-    def order(self, space: Space, calibration: str | None) -> tuple[str, ...]:
-        """The nodes that int8 harms most first; none where no layer may stay in float."""
-        if calibration is None or self.samples is None or not any(space.in_float) or not self._is_wanted(space):
-            return ()
-        table = read_ranges(calibration, self.model, space.algorithm[0], listener=self.listener)
-        rest = _part(self.samples, list(range(self._calibrated, len(self.samples))))
-        text = json.dumps(sorted(table.amax.items()))
-        path = self.folder / f"{self._name('order', [len(rest), *text.encode()])}.json"
-        if path.exists():
-            return tuple(json.loads(path.read_text()))
-        found = sensitivity(
-            self.model, table, rest, count=min(SENSITIVE, len(rest)), listener=self.listener, cancel=self.cancel
-        )
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(found.order))
-        draft.replace(path)
-        return found.order
-
-    def packed(self) -> Path:
-        """The samples on which outputs are compared: others than those of the calibration."""
-        assert self.samples is not None
-        start = self._calibrated if self.data.calibration is None else 0
-        indices = list(choose(len(self.samples), self.data.compared, skip=start))
-        path = self.folder / f"{self._name('samples', indices)}.samples"
-        if not path.exists():
-            self.listener(Progress("Packing samples", 0, None))
-            pack_samples(self.samples, indices, path)
-        return path
-
-    def _name(self, what: str, indices: Iterable[int]) -> str:
-        """By what it is made of. The samples are told by their source, its words and time."""
-        assert self.samples is not None
-        told = [what, self.samples.about, len(self.samples), list(indices), self.samples.read(0).digest]
-        told.append(self.samples.read(len(self.samples) - 1).digest)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return f"{what}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"
-
-
-def _part(samples: Samples, indices: list[int]) -> Samples:
-    from workbench.calibration.samples import Part
-
-    return Part(samples, indices)
 
 
 def _reach(profiles: tuple[OptimizationProfile, ...], model: Model) -> tuple[int, int]:

@@ -11,10 +11,11 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench.errors import Cancelled
+from workbench.errors import Cancelled, StoreError
 from workbench.tuning.ground import Ground
 from workbench.types import Listener, LogLine, Progress
 
@@ -24,55 +25,120 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 WAITING = "Waiting for another trial on this machine"
+SHARED = Path("/tmp" if fcntl else tempfile.gettempdir()) / "tensorrt-workbench-locks"
+"""On POSIX not below TMPDIR, which may differ between users and between jobs of a cluster."""
+TELL_EVERY_S = 5.0
+"""So often a wait is told, so that nobody takes it for a hang."""
 _POLL_S = 0.05
+_TRIES = 10
+_WAY_OUT = "set WORKBENCH_LOCKS to a folder that all who use this machine may write"
 
 
 @contextlib.contextmanager
-def alone_on(ground: Ground, uses_gpu: bool, listener: Listener, cancel: threading.Event) -> Iterator[None]:
-    """Hold what a trial needs: the GPU and, shared with those on other GPUs, the host; or the whole host.
+def alone_on(ground: Ground, listener: Listener, cancel: threading.Event, *, gpu: bool, host: bool) -> Iterator[None]:
+    """Hold what a trial needs. gpu: this ground's GPU. host: the host as a whole, else shared with those on other GPUs.
 
-    Who waits for the host is next: those that come later and would share it wait behind. Raises Cancelled."""
+    Who waits for the host is next: those that come later and would share it wait behind. Raises Cancelled, StoreError.
+    """
     folder = lock_folder()
     with contextlib.ExitStack() as held:
-        if uses_gpu:
+        if gpu:
             held.enter_context(_locked(folder / f"gpu-{_plain(ground.gpu)}.lock", False, listener, cancel))
         with _locked(folder / "gate.lock", False, listener, cancel):
-            held.enter_context(_locked(folder / "host.lock", uses_gpu, listener, cancel))
+            held.enter_context(_locked(folder / "host.lock", not host, listener, cancel))
         yield
 
 
 def lock_folder() -> Path:
-    """One for all stores of this user on this machine; WORKBENCH_LOCKS names another one, for tests."""
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    default = Path(tempfile.gettempdir()) / f"tensorrt-workbench-{user}"
-    folder = Path(os.environ.get("WORKBENCH_LOCKS") or default)
-    folder.mkdir(parents=True, exist_ok=True)
+    """One for all users of this machine, whatever their stores; WORKBENCH_LOCKS names another one. Raises StoreError
+    where it cannot be made."""
+    own = os.environ.get("WORKBENCH_LOCKS")
+    folder = Path(own or SHARED)
+    try:
+        if own:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            _make_shared(folder)
+    except OSError as error:
+        raise StoreError(f"{folder}: locks cannot be kept here ({error.strerror}); {_WAY_OUT}.") from error
     return folder
+
+
+def _make_shared(folder: Path) -> None:
+    """Everybody may make files in it, and only remove their own."""
+    try:
+        folder.mkdir()
+        with contextlib.suppress(OSError):
+            folder.chmod(0o1777)
+    except FileExistsError:
+        if folder.is_symlink() or not folder.is_dir():  # somebody might want locks to be made elsewhere
+            raise
 
 
 @contextlib.contextmanager
 def _locked(path: Path, shared: bool, listener: Listener, cancel: threading.Event) -> Iterator[None]:
-    with path.open("a") as file:
-        told = False
-        while not _taken(file.fileno(), shared):
-            if not told:
-                told = True
-                listener(Progress(WAITING, 0, None))
+    with open(_opened(path), "rb", buffering=0) as file:
+        told = None
+        while not _taken(file.fileno(), path, shared):
+            if told is None:
                 listener(LogLine("info", f"{WAITING} ({path.stem})"))
+            if told is None or time.monotonic() - told >= TELL_EVERY_S:
+                listener(Progress(WAITING, 0, None))
+                told = time.monotonic()
             if cancel.wait(_POLL_S):
                 raise Cancelled("cancelled while waiting for another trial; nothing was measured.")
-        if told:
+        if told is not None:
             listener(Progress(WAITING, 1, 1))
         yield  # closing the file releases the lock
 
 
-def _taken(descriptor: int, shared: bool) -> bool:
-    if fcntl is None:
-        return _taken_on_windows(descriptor)
+def _opened(path: Path) -> int:
+    """A descriptor of a file that everybody may lock. Raises StoreError.
+
+    It is made only where it is not there: in a folder like /tmp, Linux refuses O_CREAT on a file of somebody else
+    (fs.protected_regular)."""
+    usual = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    for _ in range(_TRIES):
+        try:
+            return _existing(path, usual)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _refused(path, error) from error
+        try:
+            descriptor = os.open(path, usual | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:  # made by another one meanwhile
+            continue
+        except OSError as error:
+            raise _refused(path, error) from error
+        if hasattr(os, "fchmod"):  # whatever the umask
+            with contextlib.suppress(OSError):
+                os.fchmod(descriptor, 0o666)
+        return descriptor
+    raise StoreError(f"{path}: the lock disappears again and again; {_WAY_OUT}.")
+
+
+def _existing(path: Path, usual: int) -> int:
     try:
+        return os.open(path, usual | os.O_RDWR)
+    except PermissionError:  # one that may only be read can be locked as well, but for network disks
+        return os.open(path, usual | os.O_RDONLY)
+
+
+def _refused(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path}: this lock cannot be used ({error.strerror}); {_WAY_OUT}.")
+
+
+def _taken(descriptor: int, path: Path, shared: bool) -> bool:
+    """Raises StoreError, as where a disk knows no locks."""
+    try:
+        if fcntl is None:
+            return _taken_on_windows(descriptor)
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise _refused(path, error) from error
     return True
 
 
@@ -82,7 +148,7 @@ def _taken_on_windows(descriptor: int) -> bool:
 
     try:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
+    except PermissionError:
         return False
     return True
 

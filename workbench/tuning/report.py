@@ -26,7 +26,8 @@ from workbench.tuning.html import told
 from workbench.tuning.plots import plots_of
 from workbench.tuning.result import Best, Column, Tuned
 from workbench.tuning.telling import STATES
-from workbench.tuning.trial import Trial
+from workbench.tuning.trial import FAILED, Trial
+from workbench.tuning.winning import gain
 
 
 def save_tuning_report(tuned: Tuned, path: str | Path, again: Mapping[str, str] | None = None) -> Path:
@@ -158,11 +159,10 @@ def _verdict(tuned: Tuned, column: Column, several: bool) -> str:
     if best is None:
         known = len(tuned.front(column.name))
         nothing = "nothing" if where else "Nothing"
-        return (
-            f"{where}{nothing} was chosen; {known} on the front."
-            if known
-            else f"{where}{nothing} is within the limits."
-        )
+        if known:
+            return f"{where}{nothing} was chosen; {known} on the front."
+        failed = all(item.state == FAILED for item in tuned.trials if item.column == column.name)
+        return f"{where}{'every candidate failed' if failed else nothing + ' is within the limits'}."
     trial = tuned.trial(best.trial)
     loss = _loss(trial.score) if trial.score is not None else ""
     sentences = [f"{where}{trial.candidate} is the best found.", best.reason, _against(column, best), loss]
@@ -190,12 +190,10 @@ def _against(column: Column, best: Best) -> str:
         return ""
     if name == finals.reference:
         return "It is what one would have picked by hand."
-    if len({item.batch for item in finals.measurements}) > 1:
-        return ""
-    found = finals.verdict(name)
+    other, found = gain(column)
     if found == TIED:
-        return f"In turns there is no measurable difference to {finals.reference}."
-    return f"In turns it is {found} compared with {finals.reference}."
+        return f"In turns there is no measurable difference to {other}."
+    return f"In turns it is {found} compared with {other}." if found else ""
 
 
 def trials_table(tuned: Tuned) -> Table:

@@ -126,23 +126,25 @@ class Tuned:
         return f"{count_of(len(self.trials), 'trial')}: {', '.join(parts)}{known}"
 
     def rows(self, column: str = "") -> Table:
-        """The front of a column, as measured in the search, and again in turns where it came so far."""
+        """The front of a column and its finalists, the best first; as measured in the search, and again in turns."""
         name = column or (self.columns[0].name if self.columns else "")
-        found = next((item for item in self.columns if item.name == name), None)
-        again = {trial: label for label, trial in found.finalists.items()} if found and found.finals else {}
-        headers = ("candidate", "latency ms", "in turns", "per second", "lost", "size MB", "memory MB")
+        found = next((item for item in self.columns if item.name == name), Column(name))
+        again = {trial: label for label, trial in found.finalists.items()}
+        turns = {item.name: item.median.value for item in found.finals.measurements} if found.finals else {}
+        best, front = found.best.trial if found.best else "", [item.id for item in self.front(name)]
+        headers = ("candidate", "", "latency ms", "in turns", "per second", "lost", "size MB", "memory MB")
         rows = []
-        for item in self.front(name):
-            score = item.score
-            if score is None:
+        for key in dict.fromkeys([*([best] if best else []), *front, *again]):
+            item, label = self.trial(key), again.get(key, "")
+            if item.score is None:
                 continue
-            label = again.get(item.id, "")
-            finals = found.finals if found else None
-            turns = f"{finals[label].median.value:.3f}" if finals and label in _measured(finals) else ""
+            mark = "best" if key == best else "front" if key in front else "finalist"
             rows.append((
-                str(item.candidate), f"{score.latency_ms.value:.3f}", turns, f"{score.throughput.value:,.0f}",
-                value_text("accuracy", score.loss.value, score.metric), f"{score.size_bytes / 1e6:.1f}",
-                f"{score.memory_bytes / 1e6:.1f}" if score.memory_bytes else "",
+                str(item.candidate), mark, f"{item.score.latency_ms.value:.3f}",
+                f"{turns[label]:.3f}" if label in turns else "", f"{item.score.throughput.value:,.0f}",
+                value_text("accuracy", item.score.loss.value, item.score.metric),
+                f"{item.score.size_bytes / 1e6:.1f}",
+                f"{item.score.memory_bytes / 1e6:.1f}" if item.score.memory_bytes else "",
             ))  # fmt: skip
         return Table(name, headers, tuple(rows))
 
@@ -155,7 +157,7 @@ class Tuned:
     def __str__(self) -> str:
         parts = [self.recorded] if self.recorded else []
         after = f" after {self.seconds:.0f} s" if self.seconds else ""
-        parts += [f"{self.model}, {self.goals}: {self.state}{after}", self.summary]
+        parts += [f"search {self.id} of {self.model}, {self.goals}: {self.state}{after}", self.summary]
         for column in self.columns:
             shown = self.rows(column.name)
             parts += ["", f"{column.name} ({column.sizes})" if column.sizes else column.name]
@@ -187,10 +189,6 @@ class Tuned:
             "best": _best_to_json(self, self.best),
             "columns": [_column_to_json(self, item) for item in self.columns],
         }
-
-
-def _measured(finals: Study) -> set[str]:
-    return {item.name for item in finals.measurements}
 
 
 def goals_to_json(goals: Goals) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from workbench.tuning.candidate import Candidate
 from workbench.tuning.crew import Crew, Report, Work
 from workbench.tuning.finals import Finals
 from workbench.tuning.ground import Ground
-from workbench.tuning.lane import ATTEMPTS, FINALS, Lane, open_lane
+from workbench.tuning.lane import ATTEMPTS, FINALS, Lane, failed_trial, open_lane
 from workbench.tuning.ledger import find_trial, keep_trial, still_there
 from workbench.tuning.plan import Plan
 from workbench.tuning.recorded import keep_search
@@ -94,7 +94,9 @@ class _Run:
         self.notes: dict[str, None] = {}
         self.workers = Workers()
         self.began = self.attended = clock.monotonic()
-        self.shown, self.number = 0.0, 0
+        self.shown, self.number, self.is_stopping = 0.0, 0, False
+        if plan.task.samples is None:
+            self.notes["Outputs were compared on random arrays, which tells little of accuracy: give data."] = None
 
     # ---- the whole
 
@@ -109,16 +111,30 @@ class _Run:
             self._give_back()
             raise
         if self.controls.cancel.is_set():
-            found = self._show(STOPPED)
-            keep_search(found)
+            found = self._end(STOPPED)
             raise Cancelled(
                 f"stopped after {count_of(len(found.trials), 'trial')}; the same search goes on from there."
             )
         for lane in self._open_lanes():
             self._finish(lane)
-        found = self._show(FINISHED)
-        keep_search(found)
+        return self._end(FINISHED)
+
+    def _end(self, state: str) -> Tuned:
+        if self.controls.stop.is_set():
+            self.notes["Ended early, as you asked; the same search goes on from there."] = None
+        elif not self.number or all(trial.known for trial in self.trials.values()):
+            self.notes["All of it was measured before."] = None
+        found = self._show(state)
+        try:
+            keep_search(found)
+        except ConfigError as error:
+            self.listener(LogLine("warning", f"`workbench report {self.id}` will not find this search: {error}"))
         return found
+
+    def _stop_if_cancelled(self) -> None:
+        if self.controls.cancel.is_set() and not self.is_stopping:
+            self.is_stopping = True
+            self.crew.stop()
 
     def _measure_finalists(self) -> None:
         """Where all workers leave meanwhile, what was found counts as it was measured first."""
@@ -146,12 +162,10 @@ class _Run:
 
     def _work(self, hand_out: Callable[[str, Ground], Work | None], is_left: Callable[[], bool]) -> None:
         """Until there is nothing to give and nothing under way."""
-        stopped = waiting = False
         while True:
             if self.controls.cancel.is_set():
-                if not stopped:
-                    self.crew.stop()
-                stopped, waiting = True, False
+                self._stop_if_cancelled()
+                waiting = False
             else:
                 waiting = self._hand_out(hand_out, is_left)
             if not self.given and not waiting:
@@ -210,8 +224,7 @@ class _Run:
         item.heard = self.clock.monotonic()
         if isinstance(event, Progress):
             item.phase = event.phase
-        if self.controls.cancel.is_set():
-            self.crew.stop()
+        self._stop_if_cancelled()
         self.listener(event)
         self._show_now_and_then()
 
@@ -312,16 +325,8 @@ class _Run:
             self.listener(LogLine("warning", f"{candidate} is tried again: {item.worker}: {failure}"))
             lane.retry[candidate.key] = candidate
             return
-        trial = Trial(
-            id=self.plan.task.trial_id(candidate, ground.place(candidate.backend), judged=True),
-            candidate=candidate,
-            state=FAILED,
-            column=ground.column,
-            reason=f"tried {ATTEMPTS} times: {'; '.join(lane.failures[candidate.key])}",
-            worker=item.worker,
-            at=_now(),
-            attempts=ATTEMPTS,
-        )
+        reason = f"tried {ATTEMPTS} times: {'; '.join(lane.failures[candidate.key])}"
+        trial = failed_trial(self.plan, candidate, ground, reason, item.worker)
         self._keep(trial, lane, ground)
 
     def _give_up_silent(self) -> None:

@@ -94,6 +94,11 @@ class Task:
             "timing": asdict(self.timing),
         }
 
+    def ranges_key(self, candidate: Candidate) -> str:
+        """Equal for candidates whose model has the same Q/DQ nodes."""
+        calibration = self.calibration.key if self.calibration else ""
+        return _digest([self.model.key, calibration, candidate.algorithm, list(self.in_float(candidate))])
+
     def in_float(self, candidate: Candidate) -> tuple[str, ...]:
         """The nodes that this candidate leaves in float."""
         return self.order[: candidate.in_float]

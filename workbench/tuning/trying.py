@@ -22,7 +22,7 @@ from workbench.backends import NETWORK_NAMES, GpuSession, Session, load
 from workbench.building import build
 from workbench.calibration.source import read_ranges
 from workbench.engine import Engine, open_engine
-from workbench.errors import BackendError, Cancelled, WorkbenchError
+from workbench.errors import BackendError, Cancelled, StoreError, WorkbenchError
 from workbench.hybrid import HybridSession, build_parts
 from workbench.model import Model
 from workbench.qdq import quantize
@@ -33,12 +33,12 @@ from workbench.timing import Measurement, Timing, measure
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Score
 from workbench.tuning.ground import Ground
-from workbench.tuning.ledger import find_trial, keep_trial
+from workbench.tuning.ledger import find_trial, keep_trial, still_there
 from workbench.tuning.opened import Opened, drop, folder_for, open_task
 from workbench.tuning.quiet import alone_on
 from workbench.tuning.task import LOOK_SAMPLES, Task, config_of, with_float_layers
 from workbench.tuning.trial import COMPLETE, FAILED, PRUNED, Trial
-from workbench.types import BuildConfig, Listener, Progress, ignore
+from workbench.types import BuildConfig, Feeds, Listener, Progress, ignore
 
 UNKNOWN = Interval(math.nan, -math.inf, math.inf)
 
@@ -63,18 +63,24 @@ def try_candidate(
     listener: Listener = ignore,
     cancel: threading.Event | None = None,
 ) -> Trial:
-    """What this machine measured of it before, or measure it now, alone on the machine; kept in its history.
+    """What this machine measured of it before, its engines built again where the store has lost them; or measure it
+    now, alone on the machine, and keep it in the history.
 
     data: the task's files by key, where they are not here. A candidate that cannot be built or does not run is a failed
     trial. Raises ParcelMissing, StoreError, Cancelled.
     """
-    history = History()
+    history, store = History(), EngineStore()
     known = find_trial(history, job.task, job.candidate, ground)
-    if known is not None:
+    if known is not None and still_there(known, store):
         return known
     opened = open_task(job.task, data or {})
-    with alone_on(ground, job.candidate.backend in NETWORK_NAMES, listener, cancel or threading.Event()):
-        trial = _Attempt(job, ground, opened, worker, listener, cancel or threading.Event()).run()
+    uses_gpu, cancel = job.candidate.backend in NETWORK_NAMES, cancel or threading.Event()
+    with alone_on(ground, listener, cancel, gpu=uses_gpu, host=not uses_gpu):
+        known = find_trial(history, job.task, job.candidate, ground)  # another process may have been at it
+        if known is not None:
+            made_ready(job.task, job.candidate, opened, listener, cancel)
+            return known
+        trial = _Attempt(job, ground, opened, worker, listener, cancel).run()
     keep_trial(history, trial, job.task, ground, opened.model.name)
     return trial
 
@@ -94,20 +100,20 @@ class _Attempt:
             with self._timed("build"):
                 made = made_ready(self.job.task, self.job.candidate, self.opened, self.listener, self.cancel)
             self.engines = made.engines
+            feeds = self.opened.feeds(self.job.candidate.batch)
             before = memory_bytes(self.job.candidate)
             with made.open(self.job.candidate.threads) as session:
-                return self._measured(session, before)
-        except Cancelled:
+                return self._measured(session, feeds, before)
+        except (Cancelled, StoreError):
             raise
         except WorkbenchError as error:
             return self._trial(FAILED, None, reason=str(error))
 
-    def _measured(self, session: Session, before: int) -> Trial:
+    def _measured(self, session: Session, feeds: Feeds, before: int) -> Trial:
         """Raises WorkbenchError where it does not run."""
         candidate, task, goals = self.job.candidate, self.job.task, self.job.task.goals
         if isinstance(session, GpuSession) and candidate.cuda_graph is not None:
             session.cuda_graph = candidate.cuda_graph
-        feeds = self.opened.feeds(candidate.batch)
         session.run(feeds)
         memory = max(0, memory_bytes(candidate) - before)
         with self._timed("look"):
@@ -209,7 +215,7 @@ def wish_of(task: Task, candidate: Candidate, opened: Opened, store: Path) -> tu
     if "layer_precisions" in load(candidate.backend).support().builder_options:
         return opened.model, with_float_layers(config, keep)
     ranges = read_ranges(str(opened.calibration), opened.model, candidate.algorithm).amax
-    folder = folder_for(task.trial_id(candidate, ""), store)
+    folder = folder_for(task.ranges_key(candidate), store)
     return quantize(opened.model, ranges, folder, keep=keep), replace(config, calibration=None)
 
 

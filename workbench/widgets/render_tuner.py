@@ -12,11 +12,12 @@ from workbench.tuning import Column, Trial, Tuned
 from workbench.tuning.html import told
 from workbench.tuning.result import FINISHED
 from workbench.tuning.trial import FAILED, PRUNED
+from workbench.tuning.winning import gain
 from workbench.types import count_of
 from workbench.widgets import render, render_calibration, render_timing
 from workbench.widgets.tuner_knobs import HINTS, KnobRow
 from workbench.widgets.tuner_plot import Spot, picture_of
-from workbench.widgets.tuner_results import STATES, gain, knob_facts, score_facts
+from workbench.widgets.tuner_results import STATES, knob_facts, score_facts
 
 _STATIC = Path(__file__).parent / "static"
 STYLE = (

@@ -123,18 +123,6 @@ def knob_facts(trial: Trial) -> list[tuple[str, str]]:
     ]
 
 
-def gain(column: Column) -> tuple[str, str]:
-    """What the best was compared with in turns, and how: 'onnxruntime fp16', '2.1 times as fast (2.0 to 2.2)'; what
-    one would pick by hand comes first there. Empty where it was not compared."""
-    study, best = column.finals, column.best
-    if study is None or best is None:
-        return "", ""
-    name = next((name for name, trial in column.finalists.items() if trial == best.trial), "")
-    if name not in {item.name for item in study.measurements} or name == study.reference:
-        return "", ""
-    return study.reference, study.verdict(name)
-
-
 # ---- pictures
 
 
