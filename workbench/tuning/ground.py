@@ -31,8 +31,8 @@ class Ground:
         """What results of this worker stand under: 'NVIDIA H200, TensorRT 10.3', or the processor."""
         if not self.gpu:
             return f"{self.machine.cpu}, {self.machine.cores} cores"
-        tensorrt = self.supports.get("tensorrt")
-        release = tensorrt.release if tensorrt is not None and tensorrt.can_run else None
+        nvidia = self.supports.get("tensorrt")
+        release = nvidia.release if nvidia is not None and nvidia.can_run else None
         return self.machine.gpus[0].name + (f", TensorRT {release}" if release else "")
 
     @property

@@ -101,10 +101,12 @@ class Opened:
                 feeds = self.feeds(size)
                 yield Batch(feeds, None, ("random",), ("",)) if size == 1 else _as_rows(feeds, size)
             return
-        fixed = self.task.fixed_batch
+        fixed, is_first = self.task.fixed_batch, start == 0
         for fed in batches(self._read(range(start, len(self.samples))), fixed or size):
-            if not fixed or fills(fed, fixed):
+            is_whole = fills(fed, fixed) if fixed else len(fed.ids) == size
+            if is_whole or not fixed and (is_first or not self.task.profiles):  # given profiles may take no fewer
                 yield fed
+            is_first = False
 
 
 def open_task(task: Task, data: Mapping[str, bytes]) -> Opened:
