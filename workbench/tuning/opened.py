@@ -104,7 +104,7 @@ class Opened:
         fixed, is_first = self.task.fixed_batch, start == 0
         for fed in batches(self._read(range(start, len(self.samples))), fixed or size):
             is_whole = fills(fed, fixed) if fixed else len(fed.ids) == size
-            if is_whole or not fixed and (is_first or not self.task.profiles):  # given profiles may take no fewer
+            if is_whole or (not fixed and (is_first or not self.task.profiles)):  # given profiles may take no fewer
                 yield fed
             is_first = False
 
