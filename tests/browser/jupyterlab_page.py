@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +118,12 @@ def take_screenshots(page: Page, widget: Locator, test: str, state: str) -> None
             assert box is not None
             page.set_viewport_size({"width": width, "height": max(HEIGHT, int(box["height"]) + 240)})
             widget.scroll_into_view_if_needed()
+            wide, deadline = too_wide(widget), time.monotonic() + 5
+            while wide and time.monotonic() < deadline:  # parts that Python draws anew come a moment later
+                page.wait_for_timeout(100)
+                wide = too_wide(widget)
             page.screenshot(path=screenshot_path(test, state, theme, width))
-            assert too_wide(widget) == [], f"{state} at {width} px"
+            assert not wide, f"{state} at {width} px: {wide}"
     set_theme(page, "light")
     page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
 
