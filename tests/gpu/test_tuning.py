@@ -22,7 +22,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
 
 def test_every_precision_is_tried_on_the_gpu_and_the_column_is_its_name(found: Tuned) -> None:
     assert {trial.candidate.precision for trial in found.trials} == {"fp16", "fp32", "int8"}
-    assert [column.name for column in found.columns] == [wb.this_machine().gpus[0].name]
+    (column,) = found.columns
+    assert column.name == f"{wb.this_machine().gpus[0].name}, TensorRT {wb.available()['tensorrt'].release}"
     assert not [trial.reason for trial in found.trials if trial.state == "failed"]
 
 

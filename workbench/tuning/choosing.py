@@ -107,7 +107,8 @@ def _reasons(
             losses = sorted(scores[name].loss.value for name in left)
             if losses[0] < losses[-1]:
                 ends = " to ".join(value_text("accuracy", value, score.metric) for value in (losses[0], losses[-1]))
-                yield f"They lost {ends}, which these samples are too few to tell apart; the smallest loss was taken."
+                taken = "; the smallest loss was taken" if score.loss.value == losses[0] else ""
+                yield f"They lost {ends}, which these samples are too few to tell apart{taken}."
     for limit in goals.limits:
         found = limit.excess(score)
         if limit.objective == "accuracy" and found.value <= 0 < found.high:

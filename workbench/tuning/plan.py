@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.backends import NETWORK_NAMES
 from workbench.calibration.collect import fixed_batch
-from workbench.calibration.samples import Samples, open_samples
+from workbench.calibration.samples import Samples, open_samples, read_samples
 from workbench.errors import ConfigError
 from workbench.model import Model
 from workbench.preprocessing import Preprocessing
@@ -127,7 +127,8 @@ def make_plan(
     materials = Materials(model, samples, data.calibration, (data.calibrated, data.compared), gather, listener, cancel)
     fixed = fixed_batch(model)
     if samples is not None:
-        shapes = {name: array.shape for name, array in samples.read(0).feeds.items()}
+        first = next(read_samples(samples, range(len(samples)), skipped=[]))  # one that can be read
+        shapes = {name: array.shape for name, array in first.feeds.items()}
     elif fixed is None:
         shapes = {name: (1, *shape[1:]) for name, shape in shapes.items()}
     space, calibration = materials.ranges(space)

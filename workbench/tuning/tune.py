@@ -42,8 +42,8 @@ def tune(
     space: default is what is worth trying where it runs; a function changes that. data: samples, for int8 and for
     accuracy; without them outputs are compared on random arrays. scheduler: None for this process; 'local', an
     address, a dask.distributed Client or any cluster object. profile: whose opt shapes are timed, where samples do not
-    tell. again: code that does the same, by title, for reports. planned:
-    gets what will be searched, before it is. The same call goes on where an earlier one ended.
+    tell. again: code that does the same, by title, for reports. planned: gets what will be searched, before it is. The
+    same call goes on where an earlier one ended.
 
     Raises ConfigError, ShapeError, FeedError before anything is tried; BackendError, StoreError, Cancelled.
     """
