@@ -18,7 +18,7 @@ from workbench.calibration.table import read_table
 from workbench.errors import FeedError
 from workbench.evaluation import overlap
 from workbench.model import Model
-from workbench.sharding.packed_samples import pack_samples
+from workbench.sharding.packed_samples import open_packed, pack_samples
 from workbench.store import EngineStore
 from workbench.tuning.space import Space
 from workbench.types import Listener, LogLine, Progress
@@ -104,8 +104,9 @@ class Materials:
         if not path.exists():
             pack_samples(self.samples, indices, path)
         if ranges is not None and self.given is not None and is_collection(ranges):
-            told = (self.samples.read(index).digest for index in indices)
-            warning = overlap(list(told), list(load_collection(ranges).samples.values()))
+            kept = open_packed(path)  # without those that cannot be read
+            told = [kept.read(index).digest for index in range(len(kept))]
+            warning = overlap(told, list(load_collection(ranges).samples.values()))
             if warning:
                 self.listener(LogLine("warning", warning))
         self.listener(Progress("Packing samples", 1, 1))
