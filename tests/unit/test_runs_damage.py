@@ -16,7 +16,7 @@ import pytest
 from helpers_building import PATIENCE_S, start_python
 from helpers_runs import as_a_stranger, filled, timed
 
-from workbench.errors import StoreError
+from workbench.errors import StoreError, UnknownRun
 from workbench.runs import Filter, History
 from workbench.runs.database import Database
 from workbench.runs.rows import TABLES, VERSION
@@ -152,15 +152,16 @@ def test_bits_that_flip_are_found_or_do_no_harm(tmp_path: Path) -> None:
         try:
             history.add(run, {"mine": number})
             found = history.list(Filter(limit=None))
+            data = history.data(run)
+        except UnknownRun:  # the damage came to light after the run was written: the file set aside keeps it
+            assert set_aside(history)
         except StoreError as error:
             outcomes["refused"] += 1
             assert str(history.path) in str(error)
             continue
+        else:
+            assert run in found and data == {"mine": number}
         outcomes["set aside" if set_aside(history) else "added"] += 1
-        if set_aside(history) and run not in found:
-            continue  # the damage came to light after the run was written: it is kept in the file that was set aside
-        assert run in found
-        assert history.data(run) == {"mine": number}
     assert min(outcomes.values()) > 0, outcomes
 
 
