@@ -77,6 +77,13 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def all_finite(data: Any) -> Any:
+    """As `finite`, of whatever is in a mapping or a list; a tuple becomes a list."""
+    if isinstance(data, Mapping):
+        return {name: all_finite(value) for name, value in data.items()}
+    return [all_finite(value) for value in data] if isinstance(data, list | tuple) else finite(data)
+
+
 def difference_from_json(data: Mapping[str, Any]) -> Difference:
     """The inverse of difference_to_json."""
     not_finite = {"max_abs": math.inf, "relative": math.inf, "cosine": math.nan}

@@ -8,9 +8,9 @@ paddle_baseline(predictor)  a predictor of paddle.inference, also one with Paddl
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,11 @@ class Baseline:
         call: Call,
         *,
         output_names: Sequence[str] = (),
-        clock: str = _HOST,
         threads: int | None = None,
         releases: Mapping[str, str] | None = None,
         precision: str = "",
     ) -> None:
-        self.clock, self.threads, self.precision = clock, threads, precision
+        self.clock, self.threads, self.precision = _HOST, threads, precision
         self.releases = dict(releases or {})
         self._call, self._names = call, tuple(output_names)
         self._feeds: Feeds | None = None
@@ -79,9 +78,7 @@ class Baseline:
     def __enter__(self) -> Baseline:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         pass
 
 
@@ -121,7 +118,7 @@ def onnxruntime_baseline(model: Model, *, threads: int | None = None) -> Baselin
 
 def paddle_baseline(predictor: Any, *, precision: str = "") -> Baseline:
     """A predictor of paddle.inference: copies in, run, copies out, as Paddle's tutorials do."""
-    names = predictor.get_output_names()
+    names, paddle = predictor.get_output_names(), sys.modules.get("paddle")
 
     def call(feeds: Feeds) -> list[np.ndarray]:
         for name in predictor.get_input_names():
@@ -131,7 +128,8 @@ def paddle_baseline(predictor: Any, *, precision: str = "") -> Baseline:
         predictor.run()
         return [predictor.get_output_handle(name).copy_to_cpu() for name in names]
 
-    return Baseline(call, output_names=names, releases=_release_of("paddle"), precision=precision)
+    releases = {"paddle": str(paddle.__version__)} if paddle else {}
+    return Baseline(call, output_names=names, releases=releases, precision=precision)
 
 
 def torch_baseline(
@@ -241,10 +239,3 @@ def _to_host(made: Any) -> Any:
     if isinstance(made, Mapping):
         return {name: _array(value) for name, value in made.items()}
     return [_array(value) for value in made] if isinstance(made, (list, tuple)) else _array(made)
-
-
-def _release_of(package: str) -> dict[str, str]:
-    import sys
-
-    module = sys.modules.get(package)
-    return {package: str(module.__version__)} if module else {}

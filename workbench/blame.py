@@ -25,7 +25,7 @@ def find_blockers(model: Model) -> dict[tuple[str, int], ShapeConflict]:
     found = {}
     for spec in model.inputs:
         for axis, dim in enumerate(spec.shape):
-            large = scaled(small, places_of(model, dim) | {(spec.name, axis)}, 2)
+            large = doubled(small, places_of(model, dim) | {(spec.name, axis)})
             blocker = new_blocker(model, before, inference.at(large))
             if blocker is not None:
                 found[spec.name, axis] = blocker
@@ -116,8 +116,8 @@ def places_of(model: Model, dim: Dim) -> set[tuple[str, int]]:
     return {place for item in open_dimensions(model.inputs) if item.name == dim for place in item.places}
 
 
-def scaled(shapes: Mapping[str, Shape], places: set[tuple[str, int]], factor: int) -> dict[str, Shape]:
+def doubled(shapes: Mapping[str, Shape], places: set[tuple[str, int]]) -> dict[str, Shape]:
     return {
-        name: tuple(size * factor if (name, axis) in places else size for axis, size in enumerate(shape))
+        name: tuple(2 * size if (name, axis) in places else size for axis, size in enumerate(shape))
         for name, shape in shapes.items()
     }

@@ -14,7 +14,7 @@ from typing import Any
 from workbench import backends
 from workbench.build_process import run_child
 from workbench.engine import Engine, write_log
-from workbench.errors import BackendError, BuildError, Cancelled, StoreError
+from workbench.errors import BuildError, Cancelled, StoreError
 from workbench.locking import hold
 from workbench.machine import this_machine
 from workbench.model import Model
@@ -123,7 +123,7 @@ def fulfil(
         except OSError as error:
             what = f"{store.folder}: the engine cannot be written ({error.strerror})"
             raise StoreError(f"{what}; free some space, or set WORKBENCH_HOME to another folder.") from error
-    from workbench.runs.recording import record_build  # SQLite and all, which a look-up does not need
+    from workbench.runs.history import record_build  # SQLite and all, which a look-up does not need
 
     record_build(engine, store.folder, listener)
     return Built(engine, False, missed, time.monotonic() - start)
@@ -138,21 +138,21 @@ def _from_read_only(store: EngineStore, order: Order, reuse: bool, start: float)
 
 
 def _order(model: Model, config: BuildConfig, backend: str, listener: Listener, cancel: threading.Event) -> Order:
-    module = backends.load(backend)
-    resolved = module.resolve(model, config)
+    resolved = backends.load(backend).resolve(model, config)
     stamps = model.stamps  # before the content is read, so that a later change is noticed
     if stamps:
         listener(Progress(READING, 0, None))
-    recipe = {
-        "format": FORMAT,
-        "model": model.hash_content(_raise_if(cancel)),
-        "backend": backend,
-        **recipe_entries(resolved),
-        "ingredients": module.ingredients(resolved),
-    }
+    recipe = recipe_of(model.hash_content(_raise_if(cancel)), backend, resolved)
     if stamps:
         listener(Progress(READING, 1, 1))
     return Order(model, backend, resolved, recipe, stamps, {"task": "build", "config": config_to_json(resolved)})
+
+
+def recipe_of(content: str, backend: str, resolved: BuildConfig) -> dict[str, Any]:
+    """content: hash of the model or the description."""
+    ingredients = backends.load(backend).ingredients(resolved)
+    entries = recipe_entries(resolved)
+    return {"format": FORMAT, "model": content, "backend": backend, **entries, "ingredients": ingredients}
 
 
 def _raise_if(cancel: threading.Event) -> Callable[[], None]:
@@ -202,9 +202,7 @@ def _build_into(store: EngineStore, order: Order, listener: Listener, cancel: th
 
 def check_support(model: Model, backend: str, *, listener: Listener = ignore) -> ModelSupport:
     """Ask a back end which nodes of the model it refuses. Raises BackendError when it cannot be used here."""
-    here = backends.load(backend).support()
-    if not here.can_build:
-        raise BackendError(here.build_reason)
+    backends.ready(backends.load(backend).support())
     with tempfile.TemporaryDirectory() as folder:
         result, _ = run_child(model, backend, {"task": "check"}, Path(folder), listener, threading.Event())
     return ModelSupport(backend, result["supported"], tuple(Refusal(**item) for item in result["refusals"]))

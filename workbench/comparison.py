@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.accuracy import Interval, finite
+from workbench.accuracy import Interval, all_finite
 from workbench.evaluation import Evaluation, evaluation_from_json
 from workbench.tables import Cell, Table, html_of, text_of
 from workbench.tally import TaskScore, Worst
@@ -162,7 +162,7 @@ def _contestant_to_json(item: Contestant) -> dict[str, Any]:
     return {
         "name": item.name,
         "evaluation": item.evaluation.to_json() if item.evaluation else None,
-        "worst": {name: finite(value) for name, value in asdict(item.worst).items()} if item.worst else None,
+        "worst": all_finite(asdict(item.worst)) if item.worst else None,
         "notes": list(item.notes),
         "failure": item.failure,
     }

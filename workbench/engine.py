@@ -97,7 +97,7 @@ def folder_bytes(folder: Path) -> int:
     for path, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(path, name)).st_size
+                total += os.lstat(os.path.join(path, name)).st_size
     return total
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from workbench.accuracy import Interval, finite
+from workbench.accuracy import Interval, all_finite
 from workbench.errors import Cancelled, ConfigError, FeedError
 from workbench.tally import Fed, OutputAgreement, Tally, TaskScore
 from workbench.types import Feeds, Listener, Progress, count_of, ignore
@@ -75,7 +75,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """JSON has no infinity and no NaN: null in their place."""
-        data: dict[str, Any] = _finite(asdict(self))
+        data: dict[str, Any] = all_finite(asdict(self))
         return data
 
 
@@ -159,11 +159,3 @@ def overlap(evaluation: Collection[str], calibration: Collection[str]) -> str:
         f"{count_of(twice, 'picture')} of {len(evaluation):,} served for calibration too: the accuracy comes out "
         "better than on new pictures. Evaluate on others."
     )
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {name: _finite(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return finite(data)

@@ -120,7 +120,11 @@ def _layer(name: str, item: dict[str, Any] | str) -> LayerInfo:
         nodes=metadata_nodes(_told(item, "Metadata", "")),
         stream=_told(item, "StreamId", 0),
         weights_dtype=str(weights_dtype),
-        details=tuple((key, _text(value)) for key, value in item.items() if key not in _OWN_FIELDS),
+        details=tuple(
+            (key, value if isinstance(value, str) else json.dumps(value))
+            for key, value in item.items()
+            if key not in _OWN_FIELDS
+        ),
     )
 
 
@@ -149,7 +153,3 @@ def _tensor(tensor: dict[str, Any]) -> LayerTensor:
     dtype = tensor.get("Datatype", tensor.get("DataType", found[0] if found else ""))
     layout = tensor.get("Format", "" if both == dtype else both)
     return LayerTensor(name, shape, str(dtype), str(layout))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

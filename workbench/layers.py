@@ -18,13 +18,7 @@ _TENSOR = re.compile(
 _TACTIC = re.compile(r"TacticName: (.*?), StreamId:")
 _STREAM = re.compile(r"StreamId: (\d+)")
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\s]*(?:\[ONNX Layer: |$))")
-_PRECISIONS = {
-    **dict.fromkeys(("float", "float32"), "fp32"),
-    **dict.fromkeys(("half", "float16"), "fp16"),
-    **dict.fromkeys(("bfloat16",), "bf16"),
-}
-
-
+_PRECISIONS = {"float": "fp32", "float32": "fp32", "half": "fp16", "float16": "fp16", "bfloat16": "bf16"}
 _INDICES = ("int32", "int64")
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,11 @@ class Machine:
     def __str__(self) -> str:
         gpus = ", ".join(gpu.name for gpu in self.gpus) or "no NVIDIA GPU"
         return f"{self.cpu}, {self.cores} cores, {gpus}, {self.system}, Python {self.python}"
+
+
+def machine_from_json(data: Mapping[str, Any]) -> Machine:
+    """The inverse of Machine.to_json."""
+    return Machine(**{**data, "gpus": tuple(Gpu(**gpu) for gpu in data["gpus"])})
 
 
 @cache

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -183,29 +184,29 @@ def _spec(value: ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, dtype, tuple(dims))
 
 
-_WEIGHT_TYPES = frozenset(
-    getattr(TensorProto, name)
-    for name in (
-        "FLOAT",
-        "FLOAT16",
-        "BFLOAT16",
-        "DOUBLE",
-        "INT8",
-        "UINT8",
-        "INT4",
-        "UINT4",
-        "FLOAT8E4M3FN",
-        "FLOAT4E2M1",
-    )
-    if hasattr(TensorProto, name)
-)
-
-
+_WEIGHT_TYPES = frozenset((
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT8,
+    TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT4E2M1,
+))  # fmt: skip
 _PACKED_BITS = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
 
 
 def _elements(tensor: TensorProto) -> int:
     return math.prod(tensor.dims)
+
+
+def constants(graph: GraphProto) -> dict[str, TensorProto]:
+    """Initializers and the tensors of Constant nodes, by the name of the value."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            found.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+    return found
+
+
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
+    """The value of an attribute, or the default where the node does not state it."""
+    return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from workbench.backends import available
-from workbench.blame import explain, find_blockers, new_blocker, places_of, probe_shapes, scaled
+from workbench.blame import doubled, explain, find_blockers, new_blocker, places_of, probe_shapes
 from workbench.dimensions import read_change, read_places, set_dimension, set_input_dimension, set_output_shapes
 from workbench.errors import RunError, ShapeError
 from workbench.model import Model, operator
@@ -75,7 +75,7 @@ def open_dimension(model: Model, places: Iterable[tuple[str, int]], name: str) -
     linked = places_of(opened, name)
     size = _fixed_size(model, places)
     small = _resized(probe_shapes(model.inputs), linked, size)
-    large = scaled(small, linked, 2)
+    large = doubled(small, linked)
     inference = ShapeInference(opened)
     before, after = inference.at(small), inference.at(large)
     blocker = new_blocker(opened, before, after)
@@ -217,14 +217,14 @@ def _followed(model: Model) -> dict[str, tuple[Dim, ...]]:
         small = probe_shapes(inputs)
         before = inference.at(small).by_name
         for name in names:
-            after = inference.at(scaled(small, places_of(model, name), 2)).by_name
+            after = inference.at(doubled(small, places_of(model, name))).by_name
             size = next(small[tensor][axis] for tensor, axis in places_of(model, name))
             for key, shape in shapes.items():
                 sizes = zip(before[key].shape or (), after[key].shape or (), strict=False)
-                doubled = [pair == (size, 2 * size) for pair in sizes]
-                if len(doubled) == len(shape):
+                followed = [pair == (size, 2 * size) for pair in sizes]
+                if len(followed) == len(shape):
                     shapes[key] = tuple(
-                        name if dim is None and grew else dim for dim, grew in zip(shape, doubled, strict=True)
+                        name if dim is None and grew else dim for dim, grew in zip(shape, followed, strict=True)
                     )
     return shapes
 

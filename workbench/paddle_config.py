@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from workbench.errors import ConfigError
-from workbench.preprocessing import INTERPOLATIONS, Preprocessing, next_multiple
+from workbench.preprocessing import INTERPOLATIONS, Preprocessing, floats, next_multiple
 
 FILES = ("infer_cfg.yml", "inference.yml")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -78,12 +78,12 @@ def _detection(steps: Sequence[Step]) -> Preprocessing:
         elif name in ("NormalizeImage", "Normalize"):
             found = replace(found, scale=1 / 255 if options.get("is_scale", True) else 1.0)
             if options.get("norm_type", "mean_std") != "none":
-                found = replace(found, mean=_floats(options["mean"]), std=_floats(options["std"]))
+                found = replace(found, mean=floats(options["mean"]), std=floats(options["std"]))
         elif name in ("PadStride", "PadBatch"):
             stride = int(options.get("stride") or options.get("pad_to_stride") or 1)
             found = replace(found, multiple_of=max(1, stride), **(_CORNER if found.resize == "none" else {}))
         elif name == "Pad" and options.get("size"):
-            fill = _floats(options.get("fill_value") or (_PAD,))[0]
+            fill = floats(options.get("fill_value") or (_PAD,))[0]
             found = replace(found, size=_pair(options["size"]), pad=round(fill), **_CORNER)
         elif name == "Permute":
             found = replace(found, layout="NCHW")
@@ -113,7 +113,7 @@ def _operations(steps: Sequence[Step]) -> Preprocessing:
         if name == "DecodeImage":
             found = replace(found, channels=str(options.get("img_mode", found.channels)))
         elif name == "NormalizeImage":
-            mean, std = _floats(options.get("mean", _IMAGENET[0])), _floats(options.get("std", _IMAGENET[1]))
+            mean, std = floats(options.get("mean", _IMAGENET[0])), floats(options.get("std", _IMAGENET[1]))
             found = replace(found, scale=_number(options.get("scale", 1 / 255)), mean=mean, std=std)
         elif name == "ResizeImage":
             found = _resize_image(found, options)
@@ -169,10 +169,6 @@ def _interpolation(value: Any) -> str:
 def _pair(value: Any) -> tuple[int, int]:
     height, width = (value, value) if isinstance(value, int) else value
     return int(height), int(width)
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
 
 
 def _number(value: Any) -> float:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 from workbench.errors import ConfigError, ModelError
-from workbench.model import LARGE_BYTES, Model, load_model, subgraphs
+from workbench.model import LARGE_BYTES, Model, load_model, reads, subgraphs
 from workbench.types import BuildConfig, Listener, Progress
 
 CONVERTED = ("fp16", "bf16")
@@ -218,21 +218,13 @@ def _sort_nodes(graph: GraphProto) -> None:
     """The converter appends its casts; a node comes after whatever it and its bodies read."""
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     order = TopologicalSorter(
-        {index: {makers[name] for name in _reads(node) if name in makers} for index, node in enumerate(graph.node)}
+        {index: {makers[name] for name in reads(node) if name in makers} for index, node in enumerate(graph.node)}
     )
     nodes = [graph.node[index] for index in order.static_order()]
     del graph.node[:]
     graph.node.extend(nodes)
     for inner in _bodies(graph):
         _sort_nodes(inner)
-
-
-def _reads(node: NodeProto) -> Iterator[str]:
-    yield from node.input
-    for body in subgraphs(node):
-        yield from (value.name for value in body.output)
-        for inner in body.node:
-            yield from _reads(inner)
 
 
 def _round_to_bfloat16(tensor: TensorProto, original: TensorProto | None) -> None:

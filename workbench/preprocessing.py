@@ -16,12 +16,8 @@ _FREE = ("longer", "at_most", "at_least")
 SIDED = ("shorter", *_FREE)
 """The ways of resizing that take `resize_to`."""
 INTERPOLATIONS = {
-    "bilinear": "BILINEAR",
-    "nearest": "NEAREST",
-    "bicubic": "BICUBIC",
-    "area": "BOX",
-    "lanczos": "LANCZOS",
-}
+    "bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos": "LANCZOS",
+}  # fmt: skip
 """Pillow's name of each filter."""
 PLACEMENTS = ("center", "top-left")
 CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
@@ -244,7 +240,7 @@ def _listed(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
-def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+def floats(values: Iterable[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
@@ -259,7 +255,7 @@ def preprocessing_from_json(data: Mapping[str, Any]) -> Preprocessing:
         for name, value in data.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         how = Preprocessing(**values)
-        how = replace(how, scale=float(how.scale), mean=_floats(how.mean), std=_floats(how.std))
+        how = replace(how, scale=float(how.scale), mean=floats(how.mean), std=floats(how.std))
         check_preprocessing(how)
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigError(f"preprocessing: cannot be understood ({error}); state it again.") from error

@@ -26,6 +26,7 @@ from workbench.types import Listener, LogLine, Progress
 
 _POLL_S = 0.1
 _FAREWELL_S = 0.5
+_SILENCE_S = 3.0
 _LATE_S = 0.02
 _TAIL = 6
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
@@ -226,19 +227,20 @@ class Child:
 
 def _events(process: subprocess.Popen[bytes], events: queue.SimpleQueue[Any], cancel: threading.Event) -> Iterator[Any]:
     """What comes in, with None for each of the two streams that ends, until the child is gone. Raises Cancelled."""
-    open_streams, is_gone = 2, False
+    open_streams, is_gone, heard_s = 2, False, 0.0
     while open_streams:
         _check(cancel)
         if not is_gone and process.poll() is not None:
-            is_gone = True
+            is_gone, heard_s = True, time.monotonic()
             _kill(process)  # what it started and left behind may hold its streams open
         try:
-            event = events.get(timeout=_FAREWELL_S if is_gone else _POLL_S)
+            event = events.get(timeout=_POLL_S)
         except queue.Empty:
-            if is_gone:  # held open by somebody who left its group
+            # Held open by somebody who left its group; or, on a loaded machine, our threads have not read it all yet.
+            if is_gone and time.monotonic() - heard_s > _SILENCE_S:
                 return
             continue
-        open_streams -= event is None
+        open_streams, heard_s = open_streams - (event is None), time.monotonic()
         yield event
     while process.poll() is None:
         _check(cancel)

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from workbench.calibration.lint import SMALLEST
-from workbench.model import reads
+from workbench.model import attribute, reads
 from workbench.qdq_plan import Edge, Graph
 
 LARGEST = 127
@@ -32,7 +32,7 @@ def fold_batch_normalizations(graph: GraphProto, names: Collection[str]) -> None
             continue
         arrays = [facts.weight(name) for name in (*conv.input[1:], *node.input[1:])]
         axis = _channel_axis(conv, facts)
-        if None in arrays or axis is None or _attribute(node, "training_mode", 0) or any(node.output[1:]):
+        if None in arrays or axis is None or attribute(node, "training_mode", 0) or any(node.output[1:]):
             continue
         weight, bias = _folded(facts, conv, node, axis)
         for index, value, what in ((1, weight, "weight"), (2, bias, "bias")):
@@ -40,7 +40,8 @@ def fold_batch_normalizations(graph: GraphProto, names: Collection[str]) -> None
             graph.initializer.append(numpy_helper.from_array(value, name))
             del conv.input[index:]
             conv.input.append(name)
-        _drop_attribute(conv, "beta")  # it is in the bias now
+        for item in [item for item in conv.attribute if item.name == "beta"]:
+            conv.attribute.remove(item)  # it is in the bias now
         conv.output[0] = node.output[0]
         gone.append(node)
     _keep_nodes(graph, [node for node in graph.node if not any(node is other for other in gone)])
@@ -49,10 +50,10 @@ def fold_batch_normalizations(graph: GraphProto, names: Collection[str]) -> None
 def _folded(facts: Graph, conv: NodeProto, node: NodeProto, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias of a convolution with what a BatchNormalization does, in float32."""
     scale, shift, mean, variance = (_array(facts, name) for name in node.input[1:5])
-    factor = scale / np.sqrt(variance + _attribute(node, "epsilon", 1e-5))
+    factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
     weight = _array(facts, conv.input[1])
     bias = _array(facts, conv.input[2]) if len(conv.input) > 2 and conv.input[2] else np.zeros_like(mean)
-    bias = bias * _attribute(conv, "beta", 1.0)
+    bias = bias * attribute(conv, "beta", 1.0)
     shape = [1] * weight.ndim
     shape[axis] = -1
     return (weight * factor.reshape(shape)).astype(np.float32), ((bias - mean) * factor + shift).astype(np.float32)
@@ -69,7 +70,7 @@ def _channel_axis(node: NodeProto, facts: Graph) -> int | None:
     if node.op_type == "Conv":
         return 0
     if node.op_type == "Gemm":
-        return 0 if _attribute(node, "transB", 0) else 1
+        return 0 if attribute(node, "transB", 0) else 1
     weight = facts.weight(node.input[1])
     return 1 if weight is not None and len(weight.dims) == 2 else None
 
@@ -156,12 +157,3 @@ def fresh(wanted: str, taken: set[str]) -> str:
         name, number = f"{wanted}_{number}", number + 1
     taken.add(name)
     return name
-
-
-def _attribute(node: NodeProto, name: str, default: float) -> float:
-    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
-
-
-def _drop_attribute(node: NodeProto, name: str) -> None:
-    for item in [item for item in node.attribute if item.name == name]:
-        node.attribute.remove(item)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto, TensorProto
 
-from workbench.model import reads
+from workbench.model import constants, reads
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Not ConvTranspose: neither TensorRT-RTX 1.7 nor ONNX Runtime 1.31 has it in int8."""
@@ -36,10 +36,7 @@ class Graph:
 
     def __init__(self, graph: GraphProto) -> None:
         self.nodes = [node for node in graph.node if node.op_type != "Constant"]
-        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
-        for node in graph.node:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                self.tensors[node.output[0]] = node.attribute[0].t
+        self.tensors = constants(graph)
         self.values = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
         self.places = {node.name: place for place, node in enumerate(self.nodes)}
         self.makers = {name: node for node in self.nodes for name in node.output if name}

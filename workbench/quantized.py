@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from workbench.model import graphs, subgraphs
+from workbench.model import attribute, constants, graphs, reads
 
 
 def fold_int32_biases(proto: ModelProto, folder: Path | None = None) -> ModelProto:
@@ -35,9 +34,9 @@ def _fold(graph: GraphProto, folder: Path | None) -> None:
     gone: list[NodeProto] = []
     for node in graph.node:
         (gone if node.output[0] in folded else kept).append(node)
-    constants = {name for node in gone for name in node.input}
-    read = {value.name for value in graph.output} | {name for node in kept for name in _reads(node)}
-    unread = constants - read
+    scales = {name for node in gone for name in node.input}
+    read = {value.name for value in graph.output} | {name for node in kept for name in reads(node)}
+    unread = scales - read
     kept = [node for node in kept if not (node.op_type == "Constant" and node.output[0] in unread)]
     weights = [tensor for tensor in graph.initializer if tensor.name not in unread]
     weights += [numpy_helper.from_array(value, name) for name, value in folded.items()]
@@ -50,27 +49,27 @@ def _fold(graph: GraphProto, folder: Path | None) -> None:
 
 def _folded(graph: GraphProto, folder: Path | None) -> dict[str, np.ndarray]:
     """What the foldable nodes of a graph compute, by the name of their output."""
-    constants = _constants(graph, folder)
+    stored = _constants(graph, folder)
     outputs = {value.name for value in graph.output}
     return {
-        node.output[0]: _dequantized(node, constants, folder)
+        node.output[0]: _dequantized(node, stored, folder)
         for node in graph.node
         if node.op_type == "DequantizeLinear"
         and node.domain in ("", "ai.onnx")
         and node.output[0] not in outputs
-        and not _attribute(node, "block_size", 0)
-        and all(name in constants for name in node.input if name)
-        and constants[node.input[0]].data_type == TensorProto.INT32
+        and not attribute(node, "block_size", 0)
+        and all(name in stored for name in node.input if name)
+        and stored[node.input[0]].data_type == TensorProto.INT32
     }
 
 
-def _dequantized(node: NodeProto, constants: dict[str, TensorProto], folder: Path | None) -> np.ndarray:
-    arrays = [numpy_helper.to_array(constants[name], str(folder or "")) for name in node.input if name]
+def _dequantized(node: NodeProto, stored: dict[str, TensorProto], folder: Path | None) -> np.ndarray:
+    arrays = [numpy_helper.to_array(stored[name], str(folder or "")) for name in node.input if name]
     values, scale = arrays[:2]
     zero = arrays[2] if len(arrays) > 2 else np.zeros_like(scale, dtype=np.int32)
     if scale.size > 1 or (scale.ndim and values.ndim > 1):
         shape = [1] * values.ndim
-        shape[_attribute(node, "axis", 1) % values.ndim] = -1
+        shape[attribute(node, "axis", 1) % values.ndim] = -1
         scale, zero = scale.reshape(shape), zero.reshape(shape)
     else:
         scale, zero = scale.reshape(()), zero.reshape(())
@@ -80,22 +79,5 @@ def _dequantized(node: NodeProto, constants: dict[str, TensorProto], folder: Pat
 
 def _constants(graph: GraphProto, folder: Path | None) -> dict[str, TensorProto]:
     """Initializers and Constant nodes of a graph; those in external files only with their folder."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
-    return {name: tensor for name, tensor in tensors.items() if folder or tensor.data_location != TensorProto.EXTERNAL}
-
-
-def _reads(node: NodeProto) -> Iterator[str]:
-    """What a node reads, with the nodes in its subgraphs."""
-    yield from node.input
-    for inner in subgraphs(node):
-        yield from (value.name for value in inner.output)
-        for other in inner.node:
-            yield from _reads(other)
-
-
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    found: list[AttributeProto] = [item for item in node.attribute if item.name == name]
-    return int(helper.get_attribute_value(found[0])) if found else default
+    tensors = constants(graph).items()
+    return {name: tensor for name, tensor in tensors if folder or tensor.data_location != TensorProto.EXTERNAL}

@@ -47,7 +47,6 @@ from workbench.types import Shape, count_of
 RUNS = "runs.json"
 _PACKED = f"{RUNS}.gz"
 _FILES = ("inspector", "profile", "table")
-_NUMBERS = ("median_ms", "p99_ms", "mean_ms")
 _MAYBE_NUMBERS = ("build_s", "plan_bytes", "relative", "top1")
 _WORDS = ("model", "precision", "peer", "clock")
 _COUNTS = ("batch", "iterations")

@@ -1,8 +1,9 @@
-"""A Model, changes to its dimensions included, written to a file of its own."""
+"""Files that are whole or not there: a Model with the changes to its dimensions, or any bytes."""
 
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from workbench.errors import ModelError
 from workbench.model import Model, load_model
+
+_PIECE = 1 << 22
 
 
 def save_model(model: Model, path: str | Path) -> Model:
@@ -40,6 +43,23 @@ def save_model(model: Model, path: str | Path) -> Model:
     except ValueError as error:
         raise ModelError(f"{str(path)[:200]!r}: not a path ({error}).") from error
     return load_model(path)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step; makes its folder. Raises OSError, and ValueError for what is no path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file of any size, as `sha256sum` tells it. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _copy_external_files(model: Model, wanted: Path, staging: Path) -> list[Path]:

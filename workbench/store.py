@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 from workbench.engine import RECORD, Engine, folder_bytes, read_record, verify, write_record
 from workbench.errors import StoreError, UnknownEngine
 from workbench.recipe import differences
+from workbench.saving import replace_file
 
 _SECRET_BYTES = 32
 _PATIENCE_S = 10.0
@@ -139,10 +140,7 @@ class EngineStore:
         plain = re.sub(r"[^\w.-]+", "_", Path(name.replace("\0", "")).name).strip(".")[-80:] or "model.onnx"
         path = self._uploads / hashlib.sha256(content).hexdigest()[:12] / plain
         try:
-            path.parent.mkdir(exist_ok=True)
-            draft = path.with_name(f".{plain}.part")
-            draft.write_bytes(content)
-            draft.replace(path)
+            replace_file(path, content)
         except OSError as error:
             raise StoreError(f"{plain}: the upload cannot be stored ({error.strerror}).") from error
         return path

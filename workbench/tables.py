@@ -28,7 +28,7 @@ class Table:
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{escape(header)}</th>" for header in self.headers)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._words)
-        caption = f"<caption>{escape(self.title)}</caption>"
+        caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
     @property

@@ -35,11 +35,16 @@ class TensorShape:
     op_type: str = ""
 
     @property
+    def elements(self) -> int | None:
+        """None while a dimension is open."""
+        sizes = [dim for dim in self.shape or () if isinstance(dim, int)]
+        return math.prod(sizes) if self.shape is not None and len(sizes) == len(self.shape) else None
+
+    @property
     def bytes(self) -> int | None:
         """None while a dimension is open, and for types whose size is not known here, such as strings."""
-        if self.shape is None or not all(isinstance(dim, int) for dim in self.shape) or self.dtype not in _BITS:
-            return None
-        return math.ceil(math.prod(dim for dim in self.shape if isinstance(dim, int)) * _BITS[self.dtype] / 8)
+        elements, bits = self.elements, _BITS.get(self.dtype)
+        return None if elements is None or bits is None else math.ceil(elements * bits / 8)
 
 
 _BITS = {
@@ -142,7 +147,7 @@ class ShapeInference:
             known.update(
                 (value.name, value) for value in values if _sizes_told(value) >= _sizes_told(known.get(value.name))
             )
-            told = {key: item for key, item in told.items() if _index(key) < start}
+            told = {key: item for key, item in told.items() if int(key[1:]) < start}
             told |= {item.node: item for item in found}
             again = fold_shape_arithmetic(proto, known, start, end)
             if again is None and end == count:
@@ -178,10 +183,6 @@ def _skeleton(model: Model) -> ModelProto:
 
 def _key(index: int) -> str:
     return f"#{index}"
-
-
-def _index(key: str) -> int:
-    return int(key[1:])
 
 
 def _sizes_told(value: ValueInfoProto | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,15 @@ Listener = Callable[[Progress | LogLine], None]
 
 def ignore(event: Progress | LogLine) -> None:
     """The listener of those who do not listen."""
+
+
+def under(phase: str, listener: Listener) -> Listener:
+    """Hears phases that are part of no other as parts of the one called `phase`."""
+
+    def hear(event: Progress | LogLine) -> None:
+        listener(replace(event, parent=event.parent or phase) if isinstance(event, Progress) else event)
+
+    return hear
 
 
 @dataclass(frozen=True)

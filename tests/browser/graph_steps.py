@@ -126,10 +126,6 @@ def scale(view: Locator, pane: str) -> float:
     return float(view.locator(f"[data-pane={pane}]").get_attribute("data-scale") or 0)
 
 
-def button(view: Locator, name: str) -> Locator:
-    return view.get_by_role("button", name=name, exact=True)
-
-
 def in_sight(view: Locator, pane: str, key: str) -> bool:
     place, box = spot(view, pane, key), canvas(view, pane).bounding_box()
     assert box is not None

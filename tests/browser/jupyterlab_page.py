@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 import psutil
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 WIDTHS = (1400, 900)
 HEIGHT = 1000
@@ -81,7 +81,7 @@ def run_all(page: Page) -> None:
         } }"""
     )
     command(page, "notebook:run-all-cells")
-    page.wait_for_function(f"({_CELLS_NOT_RUN})().length == 0 || ({_CELL_ERRORS})().length > 0", timeout=240_000)
+    page.wait_for_function(f"({_CELLS_NOT_RUN})().length == 0 || ({_CELL_ERRORS})().length > 0", timeout=600_000)
 
 
 def run_cell(page: Page, index: int) -> Locator:
@@ -89,6 +89,25 @@ def run_cell(page: Page, index: int) -> Locator:
     page.evaluate("index => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = index; }", index)
     command(page, "notebook:run-cell")
     return page.locator(".jp-Notebook-cell").nth(index).locator(".jp-OutputArea-output")
+
+
+def show_widget(page: Page, lab: Lab, name: str, cells: Sequence[str]) -> Locator:
+    """The widget that the first cell of a new notebook shows."""
+    open_notebook(page, lab, write_notebook(lab, name, cells))
+    run_cell(page, 0)
+    widget = page.locator(".wb").first
+    expect(widget).to_be_visible()
+    return widget
+
+
+def button(widget: Locator, name: str) -> Locator:
+    return widget.get_by_role("button", name=name, exact=True)
+
+
+def fill(widget: Locator, label: str, text: str) -> None:
+    field = widget.get_by_label(label, exact=True)
+    field.fill(text)
+    field.press("Tab")
 
 
 def cell_errors(page: Page) -> list[str]:
@@ -118,7 +137,7 @@ def take_screenshots(page: Page, widget: Locator, test: str, state: str) -> None
             assert box is not None
             page.set_viewport_size({"width": width, "height": max(HEIGHT, int(box["height"]) + 240)})
             widget.scroll_into_view_if_needed()
-            wide, deadline = too_wide(widget), time.monotonic() + 5
+            wide, deadline = too_wide(widget), time.monotonic() + 30
             while wide and time.monotonic() < deadline:  # parts that Python draws anew come a moment later
                 page.wait_for_timeout(100)
                 wide = too_wide(widget)

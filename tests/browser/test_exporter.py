@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
-from jupyterlab_page import Lab, open_notebook, run_cell, take_screenshots, write_notebook
+from jupyterlab_page import Lab, button, show_widget, take_screenshots
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -26,23 +28,24 @@ ONE_WEIGHT = bytes(16) + struct.pack("<i", 4) + bytes([8, 5, 16, 1]) + bytes(4)
 """A .pdiparams file of one float32; whether the program beside it is one, only the environment can tell."""
 
 
-def exporter(page: Page, lab: Lab, name: str) -> Locator:
-    cells = ["from workbench.widgets import Exporter\nwidget = Exporter()\nwidget"]
-    open_notebook(page, lab, write_notebook(lab, name, cells))
-    run_cell(page, 0)
-    widget = page.locator(".wb").first
-    expect(widget).to_be_visible()
-    return widget
+@pytest.fixture
+def silent_index() -> Iterator[str]:
+    """A package index that takes every connection and answers none: pip waits, with or without a network."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(16)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/simple"
+
+
+def exporter(page: Page, lab: Lab, name: str, *before: str) -> Locator:
+    lines = [*before, "from workbench.widgets import Exporter", "widget = Exporter()", "widget"]
+    return show_widget(page, lab, name, ["\n".join(lines)])
 
 
 def name_source(widget: Locator, text: str) -> None:
     field = widget.get_by_placeholder("net.py:make_model")
     field.fill(text)
     field.press("Tab")
-
-
-def button(widget: Locator, name: str) -> Locator:
-    return widget.get_by_role("button", name=name, exact=True)
 
 
 @pytest.mark.skipif(os.environ.get("WORKBENCH_TEST_TORCH") == "0", reason="PyTorch is left out: WORKBENCH_TEST_TORCH=0")
@@ -67,11 +70,12 @@ def test_a_torch_model_is_exported_and_a_mistake_told(page: Page, lab: Lab, requ
 
 
 def test_a_missing_environment_is_told_with_its_size_and_waits_for_a_yes(
-    page: Page, lab: Lab, request: pytest.FixtureRequest
+    page: Page, lab: Lab, silent_index: str, request: pytest.FixtureRequest
 ) -> None:
     (lab.root / "old.pdmodel").write_bytes(b"x")
     (lab.root / "old.pdiparams").write_bytes(ONE_WEIGHT)
-    widget = exporter(page, lab, "environment")
+    pip = {"PIP_INDEX_URL": silent_index, "PIP_DEFAULT_TIMEOUT": "600"}
+    widget = exporter(page, lab, "environment", "import os", f"os.environ.update({pip})")
     name_source(widget, "old.pdmodel")
     expect(widget.get_by_text("MB to download")).to_be_visible()
     expect(button(widget, "Export")).to_be_disabled()

@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from graph_steps import button, canvas, click, drawn, lit, shown
-from jupyterlab_page import Lab, cell_errors, command, open_notebook, run_cell, take_screenshots, write_notebook
+from graph_steps import canvas, click, drawn, lit, shown
+from jupyterlab_page import Lab, button, cell_errors, command, open_notebook, run_cell, take_screenshots, write_notebook
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,7 @@ def test_a_recorded_engine_is_looked_into(page: Page, lab: Lab, request: pytest.
     widget = show(
         page, lab, "recorded",
         "from workbench.widgets import FusionView",
-        f"files = dict(model='{RECORDED}_classic.nodes.json.gz', log='{RECORDED}_fp32.build.log.gz')",
+        f"files = dict(model='{RECORDED}_classic.nodes.json.gz', log='{RECORDED}_fp32.build.log.xz')",
         f"FusionView('{RECORDED}_fp32.inspector.json.gz', against='{RECORDED}_int8.inspector.json.gz', **files)",
     )  # fmt: skip
     expect(number_of(widget, "nodes with a known fate")).to_have_text("65 of 65")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from graph_steps import (
     EMPTY,
-    button,
     canvas,
     chain,
     click,
@@ -25,7 +24,7 @@ from graph_steps import (
     shown,
     spot,
 )
-from jupyterlab_page import Lab, run_cell, screenshot_path, set_theme, take_screenshots
+from jupyterlab_page import Lab, button, run_cell, screenshot_path, set_theme, take_screenshots
 from playwright.sync_api import Browser, Page, expect
 
 from workbench.picture import Arrow, Box, Pane, Picture

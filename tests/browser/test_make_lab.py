@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, end_server
+from conftest import REPOSITORY, START_S, end_server
 from playwright.sync_api import Browser, expect
+from ports import free_port
 
 pytestmark = pytest.mark.browser
 
@@ -23,9 +23,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """What `make lab` prints for the browser; the set-up was done by whoever runs these tests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
     names += ("JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "WORKBENCH_HOME")
     env = {**os.environ, **{name: str(tmp_path / name) for name in names}}
@@ -36,7 +34,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         command = [make, "lab", f"PORT={port}", "BROWSER=none"]
         server = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=output)
     try:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + START_S
         while not (found := re.search(rf"http://127\.0\.0\.1:{port}/lab\S*token=\w+", log.read_text(errors="replace"))):
             assert server.poll() is None and time.monotonic() < ends, log.read_text(errors="replace")[-3000:]
             time.sleep(0.2)
@@ -47,7 +45,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 def test_make_lab_opens_the_welcome_notebook_to_who_has_the_token(address: str, browser: Browser) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(address.split("/lab")[0] + "/api/contents", timeout=10)
+        urllib.request.urlopen(address.split("/lab")[0] + "/api/contents", timeout=60)
     page = browser.new_context().new_page()
     page.goto(address)
     expect(page.get_by_role("heading", name="Welcome to the TensorRT workbench")).to_be_visible()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,22 @@ from workbench.baselines import baseline
 from workbench.building import build
 from workbench.model import load_model
 from workbench.report import collect, save_report
-from workbench.study import study
-from workbench.timing import Timing
+from workbench.study import record, study
+from workbench.timing import Measurement, Timing
 from workbench.types import BuildConfig
 
 pytestmark = pytest.mark.browser
 MODEL = Path(__file__).parents[2] / "data" / "models" / "fashion_cnn.onnx"
 HOSTILE = "</title><img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 WIDTHS = (1400, 600)
+
+
+def as_if(item: Measurement, median_ms: float) -> Measurement:
+    """It had taken so long, give or take 3 %: pictures are the same each time, whatever the machine does meanwhile."""
+    draw = random.Random(item.name)
+    times_ms = tuple(median_ms * draw.gauss(1, 0.03) for _ in range(60))
+    layers_ms = {name: (0.01 * (1 + place % 5),) * 20 for place, name in enumerate(item.layer_times_ms)}
+    return replace(item, times_ms=times_ms, layer_times_ms=layers_ms)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         built = {name.upper(): build(model, BuildConfig(name), "onnxruntime") for name in ("fp32", "fp16")}
         nothing = baseline(lambda feeds: {"logits": np.zeros((len(feeds["image"]), 10), np.float32)})
         image = np.random.default_rng(0).random((4, 1, 28, 28), np.float32)
-        found = study({**built, HOSTILE: nothing}, {"image": image}, Timing(60, limit_s=1, layers=True))
+        contestants = {**built, HOSTILE: nothing}
+        found = study(contestants, {"image": image}, Timing(60, limit_s=1, layers=True), keep=False)
+        medians_ms = (0.21, 0.24, 0.002)
+        record(replace(found, measurements=tuple(map(as_if, found.measurements, medians_ms))))
         return save_report(collect([found.id], f"Report {HOSTILE}"), folder / "report.html")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from jupyterlab_page import Lab, cell_errors, open_notebook, run_cell, take_screenshots, write_notebook
+from jupyterlab_page import Lab, button, cell_errors, run_cell, show_widget, take_screenshots
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -17,15 +17,7 @@ def explorer(page: Page, lab: Lab, name: str, model: str) -> Locator:
         f"from workbench.widgets import EngineBuilder, ShapeExplorer\nshapes = ShapeExplorer({model!r})\nshapes",
         "EngineBuilder(shapes.model, profile=shapes.profile)",
     ]
-    open_notebook(page, lab, write_notebook(lab, name, cells))
-    run_cell(page, 0)
-    widget = page.locator(".wb").first
-    expect(widget).to_be_visible()
-    return widget
-
-
-def button(widget: Locator, name: str) -> Locator:
-    return widget.get_by_role("button", name=name, exact=True)
+    return show_widget(page, lab, name, cells)
 
 
 def size_field(widget: Locator, dimension: str, bound: str) -> Locator:

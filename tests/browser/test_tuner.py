@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from jupyterlab_page import Lab, cell_errors, open_notebook, run_cell, take_screenshots, write_notebook
+from jupyterlab_page import Lab, button, cell_errors, fill, run_cell, show_widget, take_screenshots
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -15,21 +15,7 @@ LOCKS = "import os, tempfile; os.environ['WORKBENCH_LOCKS'] = tempfile.mkdtemp()
 def tuner(page: Page, lab: Lab, name: str, *before: str, arguments: str = "") -> Locator:
     """Tuner in a new notebook, after some lines, with a second cell that asks the kernel for a sum."""
     lines = [LOCKS, *before, "from workbench.widgets import Tuner", f"tuner = Tuner({arguments})", "tuner"]
-    open_notebook(page, lab, write_notebook(lab, name, ["\n".join(lines), "6*7"]))
-    run_cell(page, 0)
-    widget = page.locator(".wb-tuner").first
-    expect(widget).to_be_visible()
-    return widget
-
-
-def button(widget: Locator, name: str) -> Locator:
-    return widget.get_by_role("button", name=name, exact=True)
-
-
-def fill(widget: Locator, label: str, text: str) -> None:
-    field = widget.get_by_label(label, exact=True)
-    field.fill(text)
-    field.press("Tab")
+    return show_widget(page, lab, name, ["\n".join(lines), "6*7"])
 
 
 def fold(widget: Locator, title: str) -> Locator:
@@ -124,7 +110,7 @@ def look_into_the_other_sections(page: Page, widget: Locator, test: str) -> None
         button(widget, section).click()
         expect(widget.locator("[data-plot], [data-empty]").last).to_contain_text(words)
     take_screenshots(page, widget, test, "knobs")
-    fold(widget, "Show code").first.click()
+    fold(widget, "Show the code of the search").click()
     expect(widget.locator(".wb-code").last).to_contain_text("algorithm=('entropy', 'minmax', 'percentile')")
 
 
@@ -139,13 +125,31 @@ def test_what_was_cancelled_goes_on_and_the_kernel_answers(
     expect(widget.locator("[data-search]")).to_have_attribute("data-state", "running")
     expect(widget.locator(".wb-spot").first).to_be_attached()
     button(widget, "Cancel").click()
-    expect(widget.get_by_role("heading", name="Cancelled")).to_be_visible(timeout=2000)
+    expect(widget.get_by_role("heading", name="Cancelled")).to_be_visible()
     expect(widget.get_by_text("the next start goes on from there")).to_be_visible()
     expect(run_cell(page, 1)).to_have_text("42")
     take_screenshots(page, widget, request.node.name, "cancelled")
     button(widget, "Go on").click()
     expect(widget.locator("[data-search]")).to_have_attribute("data-state", "finished", timeout=60_000)
     expect(widget.locator(".wb-trials tbody tr")).to_have_count(8)
+    assert not cell_errors(page)
+
+
+def test_a_start_that_fails_leaves_what_was_looked_at(page: Page, lab: Lab, request: pytest.FixtureRequest) -> None:
+    (lab.root / "broken.calib").write_text("no ranges")
+    space = "Space(('onnxruntime',), ('int8',), threads=(1,))"
+    before = f"from workbench.tuning import Space\nspace = {space}"
+    widget = tuner(page, lab, "failing", before, arguments="space=space")
+    expect(widget.locator(".wb-spot").first).to_be_attached()
+    fold(widget, "Samples, ranges and sizes").click()
+    fill(widget, "ranges", "broken.calib")
+    button(widget, "Start").click()
+    error = widget.locator(".wb-error")
+    expect(error).to_contain_text("broken.calib")
+    expect(error).to_contain_text("The result from before stands below")
+    expect(widget.locator("[data-search]")).to_contain_text("Recorded on")
+    expect(widget.locator(".wb-spot").first).to_be_attached()
+    take_screenshots(page, widget, request.node.name, "failed")
     assert not cell_errors(page)
 
 

@@ -155,11 +155,12 @@ def test_both_draw_where_jupyterlab_stands_at_localhost(browser: Browser, lab: L
     netron, visualdl = show(page, local, "localhost", FASHION + "view.netron(model)", "view.visualdl(model)")
     expect(node(netron_frame(netron), "Conv")).to_be_visible()
     expect(node(visualdl_graph(visualdl), "Conv")).to_be_visible()
+    told = list(complaints)  # JupyterLab may complain of kernels that are gone
     page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
     context.close()
     hosts = {urlsplit(url).hostname for url in asked if urlsplit(url).scheme in ("http", "https")}
     assert hosts == {"localhost", "127.0.0.1"}
-    assert complaints == []
+    assert told == []
 
 
 def test_viewers_end_with_the_kernel(page: Page, lab: Lab) -> None:
@@ -171,7 +172,7 @@ def test_viewers_end_with_the_kernel(page: Page, lab: Lab) -> None:
     # VisualDL's page would ask again every 15 s, and the browser report that nobody answers.
     page.evaluate("document.querySelectorAll('iframe').forEach(frame => frame.remove())")
     page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while any(map(answers, ports)):
         assert time.monotonic() < ends, "a viewer outlived its kernel"
         time.sleep(0.1)

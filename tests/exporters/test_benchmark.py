@@ -124,7 +124,7 @@ def test_the_process_ends_with_a_program_that_is_killed(paddle_2_models: Path) -
     runner = psutil.Process(int(program.stdout.readline()))
     program.kill()
     program.wait()
-    runner.wait(timeout=5)
+    runner.wait(timeout=60)
     for stream in (program.stdout, program.stdin):
         stream.close()
 

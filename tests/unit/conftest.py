@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/models.py
 
@@ -15,6 +16,13 @@ from workbench.model import Model, load_model
 from workbench.store import EngineStore
 
 HAS_RTX_WHEELS = (sys.platform, platform.machine()) in {("linux", "x86_64"), ("win32", "AMD64")}
+
+# The same examples every time, so that a build fails for what was changed in it, and however slow the machine is.
+# Others are sought with `pytest -m hypothesis --hypothesis-profile=seeking`.
+_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("workbench", derandomize=True, **_PATIENT)
+settings.register_profile("seeking", max_examples=500, **_PATIENT)
+settings.load_profile("workbench")
 
 
 def pytest_configure(config: pytest.Config) -> None:

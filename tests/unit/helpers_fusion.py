@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def node(name: str, op_type: str, inputs: list[str], outputs: list[str], weights
 @cache
 def resnet_log() -> tuple[LogLine, ...]:
     """Of the fp32 build."""
-    return read_build_log(gzip.decompress((RECORDED / "resnet18_fp32.build.log.gz").read_bytes()).decode())
+    return read_build_log(read_text(RECORDED / "resnet18_fp32.build.log.xz"))
 
 
 def resnet(engine: str, **options: object) -> Fusion:

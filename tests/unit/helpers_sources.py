@@ -14,11 +14,13 @@ NET = """
 import ctypes, multiprocessing, os, signal, sys, time
 import torch
 
+torch.manual_seed(0)
+
 class Slow(torch.nn.Linear):
     def forward(self, input):
         if torch.compiler.is_exporting():
             open("slow", "w").close()
-            time.sleep(60)
+            time.sleep(600)
         return super().forward(input)
 
 def make():
@@ -34,7 +36,7 @@ def slow():
 
 def waits():
     open("waiting", "w").close()
-    time.sleep(60)
+    time.sleep(600)
 
 def raises():
     raise KeyError("no such weights")
@@ -58,7 +60,7 @@ def crashes():
     ctypes.string_at(0)
 
 def leaves_a_process():
-    multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True).start()
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True).start()
     raise ValueError("and then this")
 """
 

@@ -275,8 +275,6 @@ class SimulatedCrew:
             raise StoreError(f"{worker} is gone.")
         self.brought.append((key, worker))
 
-    def close(self) -> None: ...
-
     # ---- what happens
 
     def _happen(self, work_id: str, work: Work, worker: str, on: Ground) -> None:

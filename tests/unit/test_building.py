@@ -122,7 +122,6 @@ def test_the_second_call_reuses_the_engine_and_starts_no_process(store: EngineSt
     assert (second.reused, second.why_missed) == (True, None)
     assert second.engine == first.engine
     assert not heard.events
-    assert second.elapsed_s < first.engine.build_s
     assert "reused" in str(second)
 
 
@@ -279,7 +278,7 @@ class Stopper:
     """Sets `cancel` from another thread once the build says `phase`, and notes when."""
 
     def __init__(self, phase: str) -> None:
-        self.phase, self.cancel, self.at, self.said = phase, threading.Event(), 0.0, threading.Event()
+        self.phase, self.cancel, self.at_s, self.said = phase, threading.Event(), 0.0, threading.Event()
         self.thread = threading.Thread(target=self._stop, daemon=True)
         self.thread.start()
 
@@ -289,32 +288,31 @@ class Stopper:
 
     def _stop(self) -> None:
         self.said.wait()
-        self.at = time.monotonic()
+        self.at_s = time.monotonic()
         self.cancel.set()
 
 
-def seconds_to_cancel(model: Model, store: EngineStore, phase: str) -> float:
+def cancel_in(phase: str, model: Model, store: EngineStore) -> None:
     stopper = Stopper(phase)
     with pytest.raises(Cancelled):
         build(model, None, "rtx", store=store, listener=stopper, cancel=stopper.cancel)
-    return time.monotonic() - stopper.at
+    assert time.monotonic() - stopper.at_s < PATIENCE_S, "it went on"
 
 
 @pytest.mark.rtx
 @pytest.mark.parametrize("phase", [STARTING, "Building engine", "Computing profile costs"])
-def test_cancel_from_another_thread_answers_within_a_second_and_leaves_nothing(
+def test_cancel_from_another_thread_stops_the_builder_and_leaves_nothing(
     store: EngineStore, tmp_path: Path, phase: str
 ) -> None:
-    """The build would take more than ten seconds. Tried again where a loaded machine made it late."""
-    model = long(tmp_path / "long.onnx", 2500)
-    assert any(seconds_to_cancel(model, store, phase) < 1 for _ in range(4))
+    """The build would take minutes."""
+    cancel_in(phase, long(tmp_path / "long.onnx", 6000), store)
     assert not children() and not folders_left(store) and not store.engines()
     assert build(small(tmp_path / "small.onnx"), None, "rtx", store=store).reused is False
 
 
 @pytest.mark.rtx
 def test_a_cancelled_build_leaves_not_even_a_lock_file_in_work(store: EngineStore, model: Model) -> None:
-    seconds_to_cancel(model, store, STARTING)
+    cancel_in(STARTING, model, store)
     assert not leftovers(store)
 
 
@@ -348,7 +346,6 @@ def test_cancel_while_another_process_builds_the_engine_answers_at_once_and_leav
     try:
         with pytest.raises(Cancelled, match="waiting"):
             build(model, None, "onnxruntime", store=store, listener=listener, cancel=stopper.cancel)
-        assert time.monotonic() - stopper.at < 10
         assert any(WAITING in line.text for line in heard.lines)
         assert holder.poll() is None
     finally:
@@ -471,22 +468,21 @@ def test_several_builds_at_once_have_a_process_each(slow_to_start: None, model: 
 def test_a_process_that_waits_is_dismissed_after_a_while(
     slow_to_start: None, model: Model, store: EngineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_process, "_IDLE_S", 1.0)
+    monkeypatch.setattr(build_process, "_IDLE_S", 0.5)
     build(model, BuildConfig(), "onnxruntime", store=store)
-    assert len(children()) == 1
     wait_until(lambda: not children(), "it is dismissed")
+    assert not build_process._waiting
 
 
 def test_a_process_that_is_taken_again_is_not_dismissed_for_its_first_wait(
     slow_to_start: None, model: Model, store: EngineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_process, "_IDLE_S", 3.0)
+    monkeypatch.setattr(build_process, "_IDLE_S", 10 * PATIENCE_S)
     build(model, BuildConfig(), "onnxruntime", store=store)
-    time.sleep(1.5)
+    first, process = build_process._waiting["onnxruntime"].timer, children()
     build(model, BuildConfig("fp16"), "onnxruntime", store=store)
-    again = children()
-    time.sleep(2)
-    assert children() == again
+    first.join(PATIENCE_S)
+    assert not first.is_alive() and children() == process
 
 
 def test_a_process_of_another_environment_is_not_taken(

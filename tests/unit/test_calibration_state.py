@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers_widgets import find, in_order, texts
 from models import FASHION_CNN, RELU, save
 from PIL import Image
 
@@ -251,6 +252,33 @@ def test_other_data_or_another_preprocessing_forget_what_was_collected(collected
     collected.ranges.override(STEM, "mse")
     collected.edit_field("mean", "0.5")
     assert collected.collection is None and collected.ranges.tensors == () and collected.ranges.overrides == {}
+
+
+def test_a_slip_in_the_form_forgets_nothing(state: CalibrationState, tmp_path: Path) -> None:
+    state.start()
+    finish(state)
+    found = state.collection
+    assert found is not None
+    state.edit_field("mean", "half")
+    assert state.samples is None and state.collection is found and state.ranges.tensors
+    state.edit_field("mean", "0")
+    state.open_data(tmp_path / "none")
+    assert state.data_error and state.collection is found
+    state.open_data(FASHION)
+    assert state.samples is not None and state.collection is found, "the same data again"
+    state.edit_field("mean", "0.25")
+    assert state.collection is None
+
+
+def test_a_start_that_fails_leaves_what_was_collected_before(fashion: Collection, tmp_path: Path) -> None:
+    path = tmp_path / "fashion_cnn.onnx"
+    path.write_bytes(FASHION_CNN.read_bytes())
+    studio = CalibrationStudio(path, FASHION)
+    studio.state._take_collection(fashion)
+    path.unlink()
+    find(studio, "Collect").click()
+    assert studio.state.status == FAILED and studio.collection is fashion and "there is no such file" in texts(studio)
+    assert in_order(studio, "The result from before stands below", "data-samples")
 
 
 def test_nothing_is_changed_while_something_runs(state: CalibrationState) -> None:
@@ -497,6 +525,13 @@ def test_a_file_that_cannot_be_written_is_told(collected: CalibrationState, tmp_
     collected.writer.start()
     finish(collected.writer)
     assert collected.writer.status == FAILED and "cannot be written" in str(collected.writer.error)
+    collected.writer.path = str(tmp_path / "made.txt")
+    collected.writer.start()
+    finish(collected.writer)
+    collected.writer.path = str(tmp_path / "file" / "below")
+    collected.writer.start()
+    finish(collected.writer)
+    assert collected.writer.status == FAILED and collected.calibration.path == str(tmp_path / "made.txt")
 
 
 def test_nothing_is_written_before_it_is_collected(state: CalibrationState) -> None:
@@ -729,41 +764,26 @@ def test_what_was_chosen_by_hand_is_told_to_be_in_the_file(
 # ---- the view
 
 
-def texts(widget: object) -> str:
-    """Everything that stands in the HTML of a widget and those in it."""
-    inside = [texts(child) for child in getattr(widget, "children", ())]
-    value = getattr(widget, "value", "")
-    return "\n".join([value if isinstance(value, str) else "", *inside])
-
-
-def find(widget: object, description: str) -> object:
-    """The button with this on it."""
-    if getattr(widget, "description", "") == description:
-        return widget
-    found = (find(child, description) for child in getattr(widget, "children", ()))
-    return next((item for item in found if item is not None), None)
-
-
 def test_an_empty_studio_says_what_to_do_and_shows_no_results() -> None:
     studio = CalibrationStudio(FASHION_CNN)
     assert "Nothing was collected yet" in texts(studio)
     assert all(item.layout.display == "none" for item in studio._sections)
-    assert find(studio, "Collect").disabled  # type: ignore[attr-defined]
+    assert find(studio, "Collect").disabled
 
 
 def test_the_view_follows_the_state(fashion: Collection, tmp_path: Path) -> None:
     studio = CalibrationStudio(FASHION_CNN, FASHION)
-    assert texts(studio).count("<img ") == 6 and not find(studio, "Collect").disabled  # type: ignore[attr-defined]
+    assert texts(studio).count("<img ") == 6 and not find(studio, "Collect").disabled
     studio.state._take_collection(fashion)
     assert all(item.layout.display == "" for item in studio._sections)
     assert studio.collection is fashion and "data-selected='image'" in texts(studio)
     studio.state.ranges.selected = STEM
     assert f"data-selected='{STEM}'" in texts(studio)
     studio.state.writer.form, studio.state.writer.path = "ranges", str(tmp_path / "made.txt")
-    find(studio, "Write").click()  # type: ignore[attr-defined]
+    find(studio, "Write").click()
     finish(studio.state.writer)
     assert "data-written='ranges'" in texts(studio)
-    find(studio, "Build with it").click()  # type: ignore[attr-defined]
+    find(studio, "Build with it").click()
     assert str(tmp_path / "made.txt") in texts(studio) and studio.calibration.path == str(tmp_path / "made.txt")
 
 

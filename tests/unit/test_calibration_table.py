@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from onnxruntime.quantization.quant_utils import write_calibration_table
 
 from workbench.calibration.table import FORMATS, CalibrationTable, read_table, table_to_json
 from workbench.calibration.text_tables import release_digits
-from workbench.calibration.writing import convert, write_table
+from workbench.calibration.writing import write_table
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.model import Model, load_model
 
@@ -37,6 +38,10 @@ def written(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
     return path
+
+
+def convert(source: Path, target: Path, form: str, **options: Any) -> None:
+    write_table(read_table(source), target, form, **options)
 
 
 # ---- TensorRT's cache

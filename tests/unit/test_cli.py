@@ -3,9 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 from helpers_sources import NEEDS_TORCH, PADDLE_SCALAR, write_net
 from models import FASHION_CNN, FOREIGN, save
 
+from workbench.backends.onnxruntime import OnnxRuntimeSession
 from workbench.cli import main
 from workbench.commands.options import BUILDER_FLAGS
 from workbench.export.environments import ENVIRONMENTS
@@ -111,19 +109,6 @@ def test_build_tells_what_was_built_and_then_reuses_it(run: Run) -> None:
     second = run.json("build", NET, "--backend", "rtx")
     changed = {"reused": True, "why_missed": None, "elapsed_s": second["elapsed_s"]}
     assert second == {**first, **changed}
-
-
-@pytest.mark.rtx
-def test_a_reused_engine_is_told_in_a_second_and_a_half_by_the_whole_process(run: Run) -> None:
-    run.json("build", NET, "--backend", "rtx")
-    command = [sys.executable, "-m", "workbench.cli", "build", NET, "--backend", "rtx", "--json"]
-
-    def seconds() -> float:
-        start = time.monotonic()
-        assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["reused"]
-        return time.monotonic() - start
-
-    assert min(seconds() for _ in range(3)) < 1.5
 
 
 def test_why_missed_names_the_difference(run: Run) -> None:
@@ -416,8 +401,12 @@ def test_a_run_becomes_a_baseline_and_another_one_is_held_against_it(run: Run) -
     assert [item["id"] for item in listed] == [data["run"], named["run"]]
 
 
-def test_a_run_that_is_surely_slower_than_allowed_fails_with_status_1_and_its_numbers(run: Run) -> None:
-    """The baseline is this machine's run with its times divided by a hundred."""
+def test_a_run_that_is_surely_slower_than_allowed_fails_with_status_1_and_its_numbers(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The baseline is this machine's run with its times divided by a hundred. Its clock is steady, as noise may hide
+    any difference."""
+    monkeypatch.setattr(OnnxRuntimeSession, "times_ms", lambda session, iterations: [1.0] * iterations)
     long_enough = ["--iterations", 30, "--warmup", 1]
     history, first = History(), run.json("bench", NET, *ORT, *long_enough)
     before = history.get(first["run"])

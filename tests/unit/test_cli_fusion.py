@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import lzma
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,14 @@ from workbench.export.network import build_network
 from workbench.fusion.opening import open_fusion
 from workbench.model import Model, load_model
 from workbench.profiles import parse_shapes
+from workbench.recorded import load_recorded, recorded_folders
 from workbench.store import EngineStore
 from workbench.types import BuildConfig
 
 _ = run  # the fixture
 FP16, INT8 = (RECORDED / f"resnet18_{name}.inspector.json.gz" for name in ("fp16", "int8"))
-FP32_LOG = RECORDED / "resnet18_fp32.build.log.gz"
-SQUEEZENET_LOG = RTX_RECORDED / "light_squeezenet.build.log.gz"
+FP32_LOG = RECORDED / "resnet18_fp32.build.log.xz"
+SQUEEZENET_LOG = RTX_RECORDED / "light_squeezenet.build.log.xz"
 (SQUEEZENET,) = (path for path in LIGHT if path.stem == "light_squeezenet")
 
 
@@ -147,15 +150,15 @@ def test_files_that_hold_something_else_are_refused_in_words(
         open_fusion(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"nonsense", gzip.compress(b'{"Layers": []}')[:-5], gzip.compress(b"a" * 99)[:12]],
-    ids=["nonsense", "its end is gone", "only its beginning"],  # gzip's bytes hold the time
-)
-def test_a_damaged_gzip_file_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json.gz").write_bytes(content)
-    with pytest.raises(ViewError, match="no whole gzip file"):
-        open_fusion(tmp_path / "a.json.gz")
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("xz", lzma.compress)], ids=["gz", "xz"])
+def test_a_damaged_compressed_file_is_refused_in_words(
+    tmp_path: Path, ending: str, compress: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / f"a.json.{ending}"
+    for content in (b"nonsense", compress(b'{"Layers": []}')[:-5], compress(b"a" * 99)[:12]):
+        path.write_bytes(content)
+        with pytest.raises(ViewError, match="no whole compressed file"):
+            open_fusion(path)
 
 
 def test_what_does_not_exist_is_told(tmp_path: Path) -> None:
@@ -176,6 +179,50 @@ def test_the_model_or_the_profile_of_another_engine_is_refused(tmp_path: Path) -
         open_fusion(FP16, profile=FP16)
     opened = open_fusion(FP16, profile=times(tmp_path / "p.json", "elsewhere", "/fc/Gemm"))
     assert opened.notes[-1] == "1 rows of the profile name no layer of this engine, such as elsewhere."
+
+
+RECORDED_RUNS = {
+    run.profile.name.removesuffix(".profile.json.gz"): run
+    for folder in recorded_folders(RECORDED)
+    for run in load_recorded(folder).runs
+    if run.inspector is not None and run.profile is not None
+}
+MINILM = [run.inspector for run in RECORDED_RUNS.values() if run.model == "minilm_l6"]
+
+
+@pytest.mark.parametrize("name", RECORDED_RUNS)
+def test_every_recorded_engine_opens_with_its_model_and_its_times(name: str) -> None:
+    run = RECORDED_RUNS[name]
+    (nodes,) = [*RECORDED.glob(f"{run.model}.nodes.json.*")] or [FASHION_CNN]
+    opened = open_fusion(run.inspector, nodes, run.profile)
+    assert (opened.fusion.coverage, opened.fusion.unmatched) == (1.0, ())
+    assert opened.fusion.time_ms
+
+
+def test_the_transformer_is_one_region_in_every_precision_and_what_is_not_told_is_said() -> None:
+    assert len(MINILM) == 4
+    for path in MINILM:
+        opened = open_fusion(path, RECORDED / "minilm_l6.nodes.json.xz")
+        (kernel,) = opened.fusion.kernels
+        assert (kernel.kind, len(kernel.nodes)) == ("region", 458)
+        (note,) = opened.notes
+        assert note.startswith("458 nodes stand in a Myelin region that names none of them: ")
+
+
+def test_a_region_of_another_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="built from another model"):
+        open_fusion(MINILM[0], model=FASHION_CNN)
+
+
+def test_names_of_layers_that_tell_no_node_are_shown_and_said_to_tell_none(tmp_path: Path) -> None:
+    path = tmp_path / "names.json"
+    path.write_text(json.dumps({"Layers": ["{ForeignNode[words.weight...(Unnamed Layer* 846) [Normalization]]}"]}))
+    opened = open_fusion(path, RECORDED / "minilm_l6.nodes.json.xz")
+    assert len(opened.fusion.groups) == 1 and "kernel" not in opened.fusion.counts
+    assert "what became of those of minilm_l6.nodes.json.xz is not told, nor whether" in opened.notes[-1]
+    path.write_text(json.dumps({"Layers": ["conv + relu"]}))
+    with pytest.raises(ConfigError, match="built from another model"):
+        open_fusion(path, RECORDED / "minilm_l6.nodes.json.xz")
 
 
 # ---- the command
@@ -216,7 +263,7 @@ def test_layers_that_do_no_work_are_counted_and_not_listed(run: Run) -> None:
 
 def test_the_story_is_told_with_a_log_and_asked_for_without(run: Run, tmp_path: Path) -> None:
     log = tmp_path / "build.log"
-    log.write_bytes(gzip.decompress(FP32_LOG.read_bytes()))
+    log.write_bytes(lzma.decompress(FP32_LOG.read_bytes()))
     fp32 = RECORDED / "resnet18_fp32.inspector.json.gz"
     _, out, _ = run("fusion", fp32, "--log", log, "--story")
     lines = out.splitlines()

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from helpers_building import small
 from helpers_runs import timed
+from helpers_tuned import trials, tuned
 
 from workbench.cli import main
 from workbench.runs import Filter, History, Run, run_to_json
 from workbench.runs.history import FILE
+from workbench.tuning.recorded import keep_search
+from workbench.tuning.result import Tuned
 
 
 class Shell:
@@ -155,6 +158,51 @@ def test_ids_that_fit_none_or_several_are_mistakes(shell: Shell, home: Path) -> 
     assert "2 runs have an id that starts with 'abc'; write more of it" in shell("show", "abc", status=2)
     assert "no run has an id that starts with 'f'; `workbench runs` lists them" in shell("diff", "abc0", "f", status=2)
     assert shell.json("show", "ABC1")["id"] == "abc100000000"
+
+
+# ---- studies and searches
+
+
+@pytest.fixture
+def search(home: Path) -> Tuned:
+    """Kept as `workbench tune` keeps it: two of its trials are in the history, and a run that is none of them."""
+    found = tuned()
+    runs = [timed(2.0, kind="trial", study="of-the-task")._replace(id=item.id) for item in trials()[:2]]
+    History().add_many((run, {}) for run in [*runs, timed(1.0)])
+    keep_search(found)
+    return found
+
+
+def test_the_id_of_a_study_shows_its_runs(shell: Shell, runs: dict[str, Run]) -> None:
+    assert shell.json("show", "s1") == [run_to_json(runs[name]) for name in ("slow", "fast")]
+    assert shell("show", "s1").startswith("the study s1\n\nid  ")
+
+
+def test_the_id_that_tune_prints_shows_the_runs_of_that_search(shell: Shell, search: Tuned) -> None:
+    text = shell("show", search.id)
+    assert text.startswith(f"the search {search.id} of {search.model}: 6 trials: ")
+    assert f"`workbench report {search.id} -o report.html`" in text.splitlines()[-1]
+    data = shell.json("show", search.id[:5])
+    assert [run["id"] for run in data["runs"]] == [item.id for item in reversed(search.trials[:2])]
+    assert data["id"] == search.id and all(run["id"] in text for run in data["runs"])
+
+
+def test_what_takes_runs_says_how_those_of_a_search_are_found(shell: Shell, search: Tuned) -> None:
+    shown = f"{search.id} is a search, not a run; `workbench runs show {search.id}` lists its runs"
+    assert shown in shell("diff", search.id, search.trials[0].id, status=2)
+    assert shown in shell("forget", search.id, status=2)
+    assert f"`workbench runs show {search.id}`" in shell("--study", search.id)
+    assert shell.json("--study", search.id) == []
+
+
+def test_a_search_whose_runs_were_forgotten_says_so(shell: Shell, home: Path) -> None:
+    keep_search(tuned())
+    assert "none of its runs is in the history any more" in shell("show", tuned().id)
+
+
+def test_what_is_neither_is_told(shell: Shell, search: Tuned) -> None:
+    for unknown in ("ffff", "nonsense", "../x"):
+        assert f"no run, study or search has an id that starts with '{unknown}'" in shell("show", unknown, status=2)
 
 
 # ---- export

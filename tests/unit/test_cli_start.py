@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers_runs import filled
+from models import FASHION_CNN
 
 from workbench.cli import _parser, _verb
 
@@ -80,6 +82,15 @@ def test_listing_runs_imports_no_other_command(home: Path) -> None:
     assert all(run.id[:8] in printed for run in runs)
     assert commands(modules) == {"options", "tuning_options", "history"}
     assert not HEAVY & packages(modules)
+
+
+@pytest.mark.rtx
+def test_an_engine_that_is_reused_is_told_without_the_back_ends_libraries() -> None:
+    command = ("build", str(FASHION_CNN), "--backend", "rtx", "--json")
+    assert not json.loads(started(*command)[0])["reused"]
+    printed, modules = started(*command)
+    assert json.loads(printed)["reused"]
+    assert not (HEAVY - {"yaml"}) & packages(modules)
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))

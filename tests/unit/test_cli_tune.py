@@ -66,11 +66,15 @@ def test_it_ends_with_a_front_its_best_engine_in_the_store_and_a_report(
 
 def test_the_same_search_again_measures_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
     first = tuned(capsys, *SMALL)
-    times = trial_times()
+    times, runs = trial_times(), len(History().list(Filter(limit=None)))
     assert len(first["trials"]) == 4 == len(times)
     again = tuned(capsys, *SMALL)
     assert [trial["id"] for trial in again["trials"]] == [trial["id"] for trial in first["trials"]]
     assert trial_times() == times
+    assert len(History().list(Filter(limit=None))) == runs  # neither are the finalists
+    assert again["columns"][0]["finals"]["id"] == first["columns"][0]["finals"]["id"]
+    assert again["best"] == first["best"]
+    assert any("measured in turns on" in note for note in again["notes"])
 
 
 def test_another_search_takes_what_was_measured_for_other_goals(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,14 +85,15 @@ def test_another_search_takes_what_was_measured_for_other_goals(capsys: pytest.C
 
 
 def test_killed_in_the_middle_it_goes_on_and_no_trial_is_done_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    process = started(*SMALL)
+    more = [*SMALL, "--space", "batch=1,2,4", "--trials", "8"]
+    process = started(*more)
     after_trials(process, 2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     times = trial_times()
-    assert 2 <= len(times) < 4
-    found = tuned(capsys, *SMALL)
-    assert len(found["trials"]) == 4 and found["best"]["engine"]
+    assert 2 <= len(times) < 8
+    found = tuned(capsys, *more)
+    assert len(found["trials"]) == 8 and found["best"]["engine"]
     assert {name: at for name, at in trial_times().items() if name in times} == times
 
 

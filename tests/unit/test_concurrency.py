@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers_building import PATIENCE_S, folders_left, small, start_python, wait_until
+from helpers_building import PATIENCE_S, folders_left, long, small, start_python, wait_until
 from onnx import numpy_helper
 
 from workbench.building import WAITING, Built, build
@@ -117,9 +117,9 @@ def test_builds_of_different_engines_do_not_wait_for_each_other(store: EngineSto
 
 @pytest.mark.rtx
 def test_prune_while_another_process_builds_takes_neither_its_folder_nor_its_engine(
-    store: EngineStore, model: Model
+    store: EngineStore, tmp_path: Path
 ) -> None:
-    process = ready(start_python(BUILD, model.path, store.folder, "rtx"))
+    process = ready(start_python(BUILD, long(tmp_path / "long.onnx", 800).path, store.folder, "rtx"))
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()

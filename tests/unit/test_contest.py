@@ -20,7 +20,7 @@ from workbench.errors import Cancelled, ConfigError, ExportError, FeedError
 from workbench.export.environments import PADDLE_3
 from workbench.export.from_paddle import PaddleModel
 from workbench.model import Model, load_model
-from workbench.timing import Timing, measure_together
+from workbench.timing import Timing, measure_together, measuring
 from workbench.types import Feeds, LogLine, Progress, ShapeRange, TensorSpec
 
 QUICK = Timing(iterations=20, warmup=1, limit_s=0.2)
@@ -71,9 +71,15 @@ def numbered(count: int) -> list[dict[str, np.ndarray]]:
 # ---- batches in turns
 
 
+@pytest.fixture
+def twenty_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the machine lets a first run wait."""
+    monkeypatch.setattr(measuring, "_CHUNK_S", 600.0)
+
+
 @pytest.mark.parametrize("rivals", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 4, 5, 20])
-def test_every_batch_is_timed_however_many_run_in_turns(rivals: int, count: int) -> None:
+def test_every_batch_is_timed_however_many_run_in_turns(twenty_rounds: None, rivals: int, count: int) -> None:
     sessions = {f"{number}": Recorder() for number in range(rivals)}
     turning = {name: OverBatches(item, numbered(count), rivals=rivals > 1) for name, item in sessions.items()}
     measured = measure_together(turning, numbered(1)[0], Timing(iterations=60, warmup=1))
@@ -83,7 +89,7 @@ def test_every_batch_is_timed_however_many_run_in_turns(rivals: int, count: int)
     assert all(session.fed == count for session in turning.values())
 
 
-def test_the_clock_with_copies_counts_the_batch_of_its_turn() -> None:
+def test_the_clock_with_copies_counts_the_batch_of_its_turn(twenty_rounds: None) -> None:
     session = OnGpu()
     turning = OverBatches(session, numbered(20), rivals=False)
     (found,) = measure_together({"": turning}, numbered(1)[0], Timing(iterations=60, warmup=1))

@@ -85,7 +85,7 @@ def value(name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3] if name == "x" else None)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(models(), st.booleans(), st.integers(1, 3))
 def test_the_parts_answer_as_the_whole(
     tmp_path: Path, drawn: tuple[onnx.ModelProto, list[str]], condition: bool, smallest: int

@@ -251,7 +251,7 @@ def test_parcels_go_to_a_worker_once(client: Client, job: Job, tmp_path: Path, m
             crew.give("again", sent, worker)
             again = report_of(crew)
             assert (first.result, again.result) == (keys, [])
-        assert [key for _, key in crew._shipments[sent.task.key].sent] == keys * 2
+        assert [key for _, key in crew._orders._shipments[sent.task.key].sent] == keys * 2
     assert not [key for key in client.futures if "try" not in str(key)]
 
 
@@ -368,7 +368,7 @@ def test_of_works_that_have_ended_nothing_is_kept_by_those_who_are_asked_to_stop
 ) -> None:
     worker = members(crew, 2)[0]
     crew.give("1", tells_all, worker)
-    [ticket] = crew._given
+    [ticket] = crew._orders.given
     report_of(crew)
     client.run(dask_worker.ask_to_stop, ticket, workers=[worker])
     client.run(dask_worker.ask_to_stop, "to come", workers=[worker])

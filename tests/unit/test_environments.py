@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +18,7 @@ import pytest
 from workbench.errors import Cancelled, ConfigError, ExportError
 from workbench.export import environments, installing
 from workbench.export.environments import ENVIRONMENTS, Environment, Made
-from workbench.export.installing import PipLines
+from workbench.export.installing import PipLines, read_record
 from workbench.export.interpreters import Interpreter, find_interpreter, probe, python_in
 from workbench.types import LogLine, Progress, ignore
 
@@ -129,9 +128,9 @@ def test_a_made_environment_runs_and_says_what_is_in_it(made: Made) -> None:
         check=True,
     )
     assert told.stdout == "1.0\n"
-    assert any(text.startswith("tinypackage==1.0") for text in made.installed)
+    assert any(text.startswith("tinypackage==1.0") for text in read_record(made.folder)["installed"])
     assert made.release == HERE
-    assert made.size_bytes > 1_000_000 and made.made_s > 0
+    assert made.size_bytes > 1_000_000
 
 
 def test_making_tells_its_phases_under_one_title(made_once: tuple[Path, list[Progress | LogLine]]) -> None:
@@ -185,17 +184,18 @@ def test_a_made_environment_is_used_without_another_yes(made: Made) -> None:
 
 
 @pytest.mark.parametrize("moment", ["Creating a virtual environment", "Starting pip"])
-def test_cancelling_stops_within_a_second_and_leaves_nothing(home: Path, moment: str) -> None:
-    cancel, asked = threading.Event(), []
+def test_cancelling_stops_what_is_under_way_and_leaves_nothing(home: Path, moment: str) -> None:
+    cancel, begun = threading.Event(), list[str]()
 
     def listener(event: Progress | LogLine) -> None:
-        if isinstance(event, Progress) and event.phase == moment and not asked:
-            asked.append(time.monotonic())
-            cancel.set()
+        if isinstance(event, Progress) and event.done == 0:
+            begun.append(event.phase)
+            if event.phase == moment:
+                cancel.set()
 
     with pytest.raises(Cancelled):
         environments.make(TINY, listener=listener, cancel=cancel)
-    assert time.monotonic() - asked[0] < 1.0
+    assert begun[-1] == moment, "nothing else was begun"
     assert left(home) == []
 
 
@@ -291,7 +291,7 @@ def test_a_broken_environment_is_reported_and_left_as_it_is_without_a_yes(
 
 def hang(made: Made) -> None:
     made.python.unlink()
-    made.python.write_text("#!/bin/sh\nexec sleep 30\n")
+    made.python.write_text("#!/bin/sh\nexec sleep 600\n")
     made.python.chmod(0o755)
 
 
@@ -313,7 +313,8 @@ def be_foreign(made: Made) -> None:
 def test_what_cannot_be_told_is_no_reason_to_take_an_environment_away(
     made: Made, home: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Made], None], said: str, yes: bool
 ) -> None:
-    monkeypatch.setattr(installing, "_PATIENCE_S", 1.0)
+    if spoil is hang:
+        monkeypatch.setattr(installing, "_PATIENCE_S", 0.5)
     spoil(made)
     with pytest.raises(ExportError, match=rf"cannot be told \(.*{said}.*\); try again, or .*--remove tiny"):
         environments.ensure(TINY, yes=yes, listener=ignore, cancel=threading.Event())

@@ -9,7 +9,8 @@ import pytest
 from models import FASHION_CNN
 
 from workbench.store import EngineStore
-from workbench.widgets.form import AdvancedOptions, ShapeTable, reuse_box, sample_models
+from workbench.widgets.beginning import sample_models
+from workbench.widgets.form import AdvancedOptions, ShapeTable, reuse_box
 from workbench.widgets.state import BuilderState
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from helpers_building import PATIENCE_S
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from models import parse
@@ -109,7 +110,7 @@ def test_whole_weights_are_counted(tmp_path: Path) -> None:
     assert check_whole(tmp_path / "a.pdiparams") == 3
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cut=st.integers(1, len(WEIGHTS) - 1))
 def test_weights_cut_off_anywhere_are_refused_unless_whole_tensors_remain(tmp_path: Path, cut: int) -> None:
     """Paddle 3 and its converter fill what is missing with anything, and agree on it."""
@@ -123,7 +124,7 @@ def test_weights_cut_off_anywhere_are_refused_unless_whole_tensors_remain(tmp_pa
 
 
 @given(data=st.binary(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_follows_the_weights_is_noticed(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.pdiparams"
     path.write_bytes(WEIGHTS + b"x" + data)
@@ -236,7 +237,7 @@ def export(
     adapter.write_text(ADAPTER.format(convert=convert, predict=textwrap.indent(predict, " " * 8).strip()))
     model.write_bytes(parse(net).SerializeToString())
     order = Order(tmp_path / "source.file", adapter, {"file": str(model)}, lambda log: "")
-    here = Made(PADDLE_2, Path(sys.prefix), (3, 11), (), 0, 0.0)
+    here = Made(PADDLE_2, Path(sys.prefix), (3, 11), 0)
     trials = Trials(shapes, feeds)
     return export_from(order, here, tmp_path / "out" / "out.onnx", opset, trials, listener, cancel or threading.Event())
 
@@ -420,17 +421,17 @@ def test_another_opset_than_the_one_asked_for_is_noted(asked: int, older: str | 
     assert note.startswith("opset 18 instead of 17") and "TensorRT 8.6 reads up to 17" in note
 
 
-def test_cancelling_stops_the_converter_within_a_second_and_leaves_nothing(tmp_path: Path) -> None:
-    cancel, asked = threading.Event(), []
+def test_cancelling_stops_the_converter_and_leaves_nothing(tmp_path: Path) -> None:
+    cancel, asked_s = threading.Event(), list[float]()
 
     def listener(event: Progress | LogLine) -> None:
         if isinstance(event, Progress) and event.phase == "Converting with converter 2.0":
-            asked.append(time.monotonic())
+            asked_s.append(time.monotonic())
             cancel.set()
 
     with pytest.raises(Cancelled):
-        export(tmp_path, convert="time.sleep(60)", listener=listener, cancel=cancel)
-    assert time.monotonic() - asked[0] < 1.0
+        export(tmp_path, convert="time.sleep(600)", listener=listener, cancel=cancel)
+    assert time.monotonic() - asked_s[0] < PATIENCE_S, "it would convert for ten minutes"
     assert left(tmp_path) == []
 
 

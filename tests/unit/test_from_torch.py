@@ -44,6 +44,11 @@ BOTH = pytest.mark.parametrize("exporter", ["dynamo", "classic"])
 PICTURES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.fixture(autouse=True)
+def same_weights_each_time() -> None:
+    torch.manual_seed(0)
+
+
 class Twice(nn.Module):
     def forward(self, x: Tensor) -> Any:
         return torch.relu(x) * 2

@@ -17,7 +17,7 @@ from workbench.layers import parse_layer_records
 from workbench.model import Model, load_model
 
 (SQUEEZENET,) = (path for path in LIGHT if path.stem == "light_squeezenet")
-SQUEEZENET_LOG = read_text(RTX_RECORDED / "light_squeezenet.build.log.gz")
+SQUEEZENET_LOG = read_text(RTX_RECORDED / "light_squeezenet.build.log.xz")
 CONV, RELU = node("conv", "Conv", ["x", "w", "b"], ["c"], ["w", "b"]), node("relu", "Relu", ["c"], ["y"])
 
 
@@ -220,6 +220,22 @@ def test_a_region_without_metadata_has_the_nodes_between_its_tensors() -> None:
     region = layer("{ForeignNode[b...d]}", kind="Myelin", reads="t1", writes="t4")
     found = link([layer("a", reads="t0", writes="t1"), region, layer("e", reads="t4", writes="t5")], nodes)
     assert [item.nodes for item in found.groups] == [("a",), ("b", "c", "d"), ("e",)]
+
+
+def test_a_region_whose_output_is_brought_into_another_layout_has_the_same_nodes() -> None:
+    nodes = [node("one", "Add", ["x", "t"], ["h"]), node("two", "Mul", ["h", "t"], ["y"])]
+    name = "{ForeignNode[w...(Unnamed Layer* 846) [Normalization]]}"
+    region = layer(name, kind="Myelin", reads="x t", writes="inner")
+    copies = [
+        layer(f"Reformatting CopyNode for Output Tensor 0 to {name}", kind="Reformat", reads=reads, writes=writes)
+        for reads, writes in (("inner", "half"), ("half", "y"))
+    ]
+    found = link([region, *copies], nodes)
+    assert [(item.kind, item.nodes) for item in found.groups] == [
+        ("region", ("one", "two")), ("reformat", ()), ("reformat", ()),
+    ]  # fmt: skip
+    part = layer("inner copy", kind="Reformat", reads="inner", writes="y")
+    assert link([region, part], nodes).unmatched == ("one", "two"), "other copies may be of a part of a tensor"
 
 
 @pytest.mark.parametrize(

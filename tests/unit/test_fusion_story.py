@@ -10,7 +10,7 @@ from workbench.fusion.files import read_text
 from workbench.fusion.story import Pass, Step, read_build_log, story
 from workbench.types import LogLine
 
-SQUEEZENET = read_text(RTX_RECORDED / "light_squeezenet.build.log.gz")
+SQUEEZENET = read_text(RTX_RECORDED / "light_squeezenet.build.log.xz")
 
 
 def steps(*texts: str) -> tuple[Step, ...]:

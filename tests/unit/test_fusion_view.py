@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.fusion import FusionView
 from workbench.widgets.fusion_state import Files, FusionState
 
-FILES = Files(RECORDED / "resnet18_classic.nodes.json.gz", log=RECORDED / "resnet18_fp32.build.log.gz")
+FILES = Files(RECORDED / "resnet18_classic.nodes.json.gz", log=RECORDED / "resnet18_fp32.build.log.xz")
 
 
 @pytest.fixture
@@ -142,3 +143,15 @@ def test_engine_builder_opens_what_it_has_built(backend: str) -> None:
     assert isinstance(view, FusionView) and view.state.opened.fusion.unmatched == ()
     builder.state.start()
     assert builder.state.wait(120) and result.fusion.children == ()  # it is another engine's now
+
+
+def test_a_view_that_cannot_be_drawn_again_stays_below_the_reason() -> None:
+    builder = EngineBuilder(FASHION_CNN)
+    builder.state.backend = "onnxruntime"
+    builder.state.start()
+    assert builder.state.wait(120) and builder.state.built is not None
+    builder._result.fusion_button.click()
+    shutil.rmtree(builder.state.built.engine.folder)
+    builder.state.layer_times_ms = {"a layer": 1.0}
+    error, view = builder._result.fusion.children
+    assert "The result from before stands below" in error.value and isinstance(view, FusionView)

@@ -1,7 +1,7 @@
 """Layer records of real TensorRT-RTX logs, recorded on a machine without a GPU, read completely."""
 
-import gzip
 import json
+import lzma
 import re
 from collections import Counter
 from pathlib import Path
@@ -20,7 +20,7 @@ from workbench.layers import (
 RECORDED = Path(__file__).parents[1] / "data" / "tensorrt_rtx-1.7.1-cpu"
 CONV = (RECORDED / "conv_bn_relu.layers.txt").read_text()
 RELU = CONV.split("\n")[3]
-SQUEEZENET = gzip.decompress((RECORDED / "light_squeezenet.build.log.gz").read_bytes()).decode()
+SQUEEZENET = lzma.decompress((RECORDED / "light_squeezenet.build.log.xz").read_bytes()).decode()
 
 
 def test_three_layers_of_a_convolution_are_read() -> None:

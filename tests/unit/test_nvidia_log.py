@@ -1,12 +1,12 @@
 """Progress where TensorRT tells it in its log only, with the log of a real build by TensorRT 8.6.0 on an H200."""
 
-import gzip
+import lzma
 from pathlib import Path
 
 from workbench.backends.nvidia_log import ENGINE, OPTIMIZING, PROFILES, TIMING, LogPhases
 from workbench.types import LogLine, Progress
 
-LOG = Path(__file__).parents[2] / "data" / "recorded" / "tensorrt-8.6.0-h200" / "resnet18_fp32.build.log.gz"
+LOG = Path(__file__).parents[2] / "data" / "recorded" / "tensorrt-8.6.0-h200" / "resnet18_fp32.build.log.xz"
 
 
 def events(lines: list[str]) -> list[Progress | LogLine]:
@@ -18,7 +18,7 @@ def events(lines: list[str]) -> list[Progress | LogLine]:
 
 
 def recorded() -> list[str]:
-    with gzip.open(LOG, "rt") as file:
+    with lzma.open(LOG, "rt") as file:
         return [line.rstrip("\n").partition("] ")[2] for line in file]
 
 

@@ -17,6 +17,12 @@ GENERATOR = np.random.default_rng(0)
 IDENTITY = "(float[n,k,m] x) => (float[n,k,m] y) { y = Identity(x) }"
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order() -> None:
+    """Whichever tests ran before."""
+    GENERATOR.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def detections(boxes: int, scores: int, *, score: float, channels_first: bool) -> np.ndarray:
     """float32[1, 800, boxes + scores], or [1, boxes + scores, 800]: boxes in pixels and scores around `score`."""
     found = np.concatenate(

@@ -127,6 +127,16 @@ def test_lists_never_read_the_data(tmp_path: Path) -> None:
         history.data(runs[0])
 
 
+def test_data_that_are_gone_are_told_and_the_run_is_known_all_the_same(tmp_path: Path) -> None:
+    history, runs = filled(tmp_path / "store", 3)
+    with sqlite3.connect(history.path) as connection:
+        connection.execute("DELETE FROM data WHERE number = 2")
+    connection.close()
+    with pytest.raises(StoreError, match=f"the data of the run {runs[1].id} are missing; what the list tells remains"):
+        history.data(runs[1])
+    assert len(history.list()) == 3 and history.data(runs[2]) == {"times_ms": [3.0] * 50}
+
+
 def test_data_of_a_thousand_runs_come_in_the_order_asked_for(tmp_path: Path) -> None:
     history, runs = filled(tmp_path / "store", 1200)
     mixed = runs[::-7] + runs[:5]

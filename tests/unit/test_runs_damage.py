@@ -17,7 +17,7 @@ from helpers_building import PATIENCE_S, start_python
 from helpers_runs import as_a_stranger, filled, timed
 
 from workbench.errors import StoreError, UnknownRun
-from workbench.runs import Filter, History
+from workbench.runs import Filter, History, Run
 from workbench.runs.database import Database
 from workbench.runs.rows import TABLES, VERSION
 from workbench.types import LogLine, Progress
@@ -67,6 +67,12 @@ def leave_a_log(folder: Path) -> str:
     return out.strip()
 
 
+def replace_in(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1 and len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+
+
 # ---- damage
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -77,6 +83,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "header overwritten": lambda path: overwrite(path, 0, b"\xff" * 100),
     "all but the header overwritten": lambda path: overwrite(path, 100, b"\xa5" * (path.stat().st_size - 100)),
     "tables overwritten": lambda path: overwrite(path, PAGE, b"\xa5" * (path.stat().st_size - PAGE)),
+    "a definition that is no text": lambda path: replace_in(path, b"TABLE setups (number", b"TABLE setups \xf1number"),
+    "a definition without numbers": lambda path: replace_in(path, b"setups (number INTEGER", b"setups (number INTEGES"),
 }
 
 
@@ -135,9 +143,15 @@ def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
     assert "Could not decode" in listening.texts[0]
 
 
+def numbered(number: int) -> Run:
+    """The same run each time: by its id it has its place in the file, and with it what damage does to it."""
+    return timed(1.0 + number, id=f"{number * 0x9E3779B97F4A % (1 << 48):012x}", at="2026-12-01T12:00:00.000+00:00")
+
+
 def test_bits_that_flip_are_found_or_do_no_harm(tmp_path: Path) -> None:
     """Whatever the damage: what is added afterwards is there, or a sentence says why not."""
-    history, _ = filled(tmp_path / "intact", 30)
+    history = History(tmp_path / "intact")
+    history.add_many((numbered(number), {"times_ms": [1.0 + number] * 50}) for number in range(30))
     intact, dice = history.path.read_bytes(), random.Random(7)
     outcomes = {"added": 0, "set aside": 0, "refused": 0}
     for number in range(150):
@@ -148,7 +162,7 @@ def test_bits_that_flip_are_found_or_do_no_harm(tmp_path: Path) -> None:
                 1 << dice.randrange(8)
             )
         history.path.write_bytes(content)
-        run = timed(5.0)
+        run = numbered(1000 + number)
         try:
             history.add(run, {"mine": number})
             found = history.list(Filter(limit=None))
@@ -157,7 +171,7 @@ def test_bits_that_flip_are_found_or_do_no_harm(tmp_path: Path) -> None:
             assert set_aside(history)
         except StoreError as error:
             outcomes["refused"] += 1
-            assert str(history.path) in str(error)
+            assert str(history.path) in str(error) or f"the data of the run {run.id} are" in str(error)
             continue
         else:
             assert run in found and data == {"mine": number}

@@ -18,7 +18,8 @@ from models import save
 from workbench.building import build
 from workbench.calibration.collect import COLLECTING, collect
 from workbench.calibration.collection import Collection, save_collection
-from workbench.calibration.samples import Sample, Samples, batches, open_samples, read_samples
+from workbench.calibration.samples import Sample, Samples, batches, choose, open_samples, read_samples
+from workbench.comparing import compare
 from workbench.contest.feeding import Whole
 from workbench.engine import open_engine
 from workbench.errors import BackendError, Cancelled, FeedError, RunError, ShapeError
@@ -26,6 +27,7 @@ from workbench.evaluation import Evaluation, evaluate
 from workbench.model import Model, load_model
 from workbench.reference import Reference
 from workbench.sharding.attempts import Nonsense, Spread
+from workbench.sharding.comparing import compare_on
 from workbench.sharding.job import Sharding
 from workbench.sharding.parcels import pack
 from workbench.sharding.shards import Shard, as_rows, cut, size_of_shards
@@ -343,7 +345,7 @@ def test_cancel_stops_here_and_on_the_workers(near: Client, tmp_path: Path) -> N
 
     with pytest.raises(Cancelled, match="stopped"):
         list(spread(near, In(go_on), cancel=cancel).results(shards(tmp_path, 6)))
-    assert stopped.wait(20)
+    assert stopped.wait(60)
 
 
 class In:
@@ -403,6 +405,28 @@ def test_a_fixed_batch_is_filled_up(near: Client, tmp_path: Path) -> None:
     found = evaluate_on(near, first, {"b": second}, samples, batch=4, sharding=Sharding(shards=2))
     assert found["b"].count == 11
     assert found["b"] == of_one(first, Reference(second), samples, range(11), 4)
+
+
+def test_engines_are_compared_as_on_one_machine_although_a_worker_is_killed(
+    two: Client, fashion_cnn: Model, pictures: Samples
+) -> None:
+    two.wait_for_workers(2)
+    victims = list(two.run(os.getpid).values())[:1]
+
+    def kill(event: Progress | LogLine) -> None:
+        if isinstance(event, Progress) and victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+
+    engine = build(fashion_cnn, BuildConfig("fp16"), "onnxruntime").engine
+    with open_engine(engine, in_turns=True) as session:
+        sessions = {"half": Whole(session, fashion_cnn), "again": Whole(session, fashion_cnn)}
+        found = compare_on(
+            two, dict.fromkeys(sessions, engine), sessions, pictures, count=90, batch=4, sharding=Sharding(shards=9),
+            listener=kill,
+        )  # fmt: skip
+        read = batches(read_samples(pictures, choose(10_000, 90), skipped=[]), 4)
+        wanted = compare(sessions, read)
+    assert not victims and found.count == 90 and found.to_json() == wanted.to_json()
 
 
 # ---- cutting

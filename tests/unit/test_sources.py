@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -307,21 +306,19 @@ def test_whatever_the_users_code_does_is_an_error_in_words_and_the_caller_lives_
 
 @NEEDS_TORCH
 @pytest.mark.parametrize(("function", "sign"), [("waits", "waiting"), ("slow", "slow")])
-def test_cancelling_stops_within_a_second_and_leaves_nothing_behind(net: Path, function: str, sign: str) -> None:
-    cancel, raised_s = threading.Event(), []
+def test_cancelling_stops_the_users_code_and_leaves_nothing_behind(net: Path, function: str, sign: str) -> None:
+    """Which would sleep for ten minutes."""
+    cancel, ended = threading.Event(), threading.Event()
 
     def run() -> None:
         with pytest.raises(Cancelled):
             export_source(ExportRequest(f"net.py:{function}", output="out/net.onnx"), cancel=cancel)
-        raised_s.append(time.monotonic())
+        ended.set()
 
-    thread = threading.Thread(target=run)
-    thread.start()
+    threading.Thread(target=run, daemon=True).start()
     wait_until((net.parent / sign).exists, "the user's code runs")
-    asked_s = time.monotonic()
     cancel.set()
-    thread.join(PATIENCE_S)
-    assert raised_s and raised_s[0] - asked_s < 1
+    assert ended.wait(PATIENCE_S), "it goes on"
     assert not children()
     assert list((net.parent / "out").iterdir()) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,10 +15,12 @@ from typing import Any
 import onnx
 import pytest
 from helpers_building import BOTH, PATIENCE_S, ROOT, children, leftovers, long, refused, slow_to_run, small, wait_until
+from helpers_widgets import in_order
 
 from workbench.errors import BuildError, Cancelled, ConfigError
 from workbench.store import EngineStore
 from workbench.types import Calibration, LogLine, Progress
+from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.form_state import FORM
 from workbench.widgets.phases import Phase, search_log, update_phases
 from workbench.widgets.state import BUILDING, TIMING, BuilderState
@@ -349,10 +352,10 @@ def test_a_second_click_on_build_is_ignored(state: BuilderState, tmp_path: Path)
 
 @rtx
 def test_cancel_stops_the_build_and_leaves_nothing(state: BuilderState, tmp_path: Path, home: Path) -> None:
-    ready(state, long(tmp_path / "long.onnx", 2500).path, "rtx").start()
+    ready(state, long(tmp_path / "long.onnx", 6000).path, "rtx").start()
     wait_until(lambda: any(phase.name == "Building engine" for phase in list(state.phases)), "the builder is at work")
     state.cancel()
-    assert state.wait(8), "the build itself would take more than ten seconds"
+    assert state.wait(PATIENCE_S), "the build itself would take longer"
     assert state.status == CANCELLED and isinstance(state.error, Cancelled) and state.built is None
     assert not children() and not EngineStore().engines()
     state.load(small(tmp_path / "small.onnx").path)
@@ -391,6 +394,29 @@ def test_a_store_that_cannot_be_written_is_an_error_to_show(
     monkeypatch.setenv("WORKBENCH_HOME", "/dev/null/engines")
     state.start()
     assert finished(state).status == FAILED and "set WORKBENCH_HOME" in str(state.error)
+
+
+def test_a_build_that_fails_leaves_what_was_built_before(path: Path, home: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    builder = EngineBuilder(path, store=EngineStore(store))
+    state = ready(builder.state, path)
+    state.start()
+    found = finished(state).built
+    state.time_it()
+    measurement = finished(state).measurement
+    assert found is not None and measurement is not None
+    broken = path.read_bytes()
+    path.write_bytes(b"no model")
+    state.start()
+    assert finished(state).status == FAILED and path.name in str(state.error)
+    path.write_bytes(broken)
+    shutil.rmtree(store)
+    store.write_text("no folder")
+    state.reuse = False
+    state.start()
+    assert finished(state).status == FAILED
+    assert (state.built, state.measurement) == (found, measurement) and state.form_has_changed
+    assert in_order(builder, "The result from before stands below", "data-reused")
 
 
 @rtx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from workbench.errors import ConfigError, ShapesNotSet
 from workbench.export.text_encoder import text_encoder
 from workbench.model import Model
 from workbench.picture import ENGINE, NATIVE
+from workbench.store import EngineStore
 from workbench.widgets import render_subgraphs
 from workbench.widgets.subgraph_state import SubgraphState
 from workbench.widgets.subgraphs import SubgraphView
@@ -115,6 +117,16 @@ def test_all_parts_are_built_and_agree_with_the_whole(asked: SubgraphState) -> N
     assert asked.outcome is not None and max(item.relative for item in asked.outcome.differences) < 1e-5
     card = render_subgraphs.outcome_card(asked.outcome)
     assert card.count("trt_") == 8 and "cannot run here" in card
+
+
+def test_a_build_that_fails_leaves_what_was_built_before(asked: SubgraphState, tmp_path: Path) -> None:
+    asked.build()
+    assert asked.wait(WAIT_S) and asked.outcome is not None
+    asked.store = EngineStore(tmp_path / "store")
+    shutil.rmtree(asked.store.folder)
+    asked.store.folder.touch()
+    asked.build()
+    assert asked.wait(WAIT_S) and asked.status == FAILED and asked.outcome is not None
 
 
 def test_moving_the_slider_forgets_what_was_built(asked: SubgraphState) -> None:

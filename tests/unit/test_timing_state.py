@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_building import PATIENCE_S, small, wait_until
+from helpers_widgets import in_order
 from models import FASHION_CNN, OCR_DET, save
 
 from workbench.backends import available
@@ -62,7 +63,7 @@ def state(home: Path, tmp_path: Path) -> TimingState:
 def quick(model: Model) -> TimingState:
     state = TimingState()
     state.take(model)
-    state.iterations, state.limit, state.batches, state.sweep_s = "20", "0.2", "", 0.05
+    state.iterations, state.limit, state.batches, state.sweep_s = "20", "20", "", 0.05
     return state
 
 
@@ -335,6 +336,16 @@ def test_samples_without_labels_and_broken_ones_are_told(state: TimingState, tmp
     state.start()
     assert finished(state).status == FAILED and "wrong" in str(state.error), "the file was written anew meanwhile"
     assert state.study is not None, "what was measured before stays"
+
+
+def test_a_model_that_is_broken_meanwhile_is_told_above_what_was_measured_before(state: TimingState) -> None:
+    board = TimingBoard(state.model)
+    board.state.chosen, board.state.iterations, board.state.batches = (PLAIN,), "20", ""
+    found = measured(board.state).study
+    board.state.model.path.write_bytes(b"no model")  # type: ignore[union-attr]
+    board.state.start()
+    assert board.state.status == FAILED and "net.onnx" in str(board.state.error)
+    assert board.study is found and in_order(board, "The result from before stands below", "data-study")
 
 
 def test_batches_and_streams_are_swept(state: TimingState) -> None:
@@ -620,7 +631,7 @@ def test_the_command_line_does_the_same(state: TimingState, capsys: pytest.Captu
     (line,) = state.code()["Command line"].splitlines()
     words = shlex.split(line)
     assert words[:2] == ["workbench", "compare"] and words.index("onnxruntime:fp16") < words.index("onnxruntime:fp32")
-    assert words[-4:] == ["--iterations", "20", "--limit-s", "0.2"]
+    assert words[-4:] == ["--iterations", "20", "--limit-s", "20"]
     assert main(words[1:]) == 0
     state.chosen, state.limit = (FP32,), ""
     (bench,) = state.code()["Command line"].splitlines()

@@ -14,17 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from test_cli_tune import QUICK, after_trials, started, trial_times, tuned
 
 MODEL = Path(__file__).parents[2] / "data" / "models" / "fashion_cnn.onnx"
 SEARCH = [str(MODEL), *QUICK, "--precision", "fp32,fp16", "--space", "threads=default,1", "--space", "batch=1,2,3"]
 CANDIDATES = 12
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Cluster:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import helpers_tuned
 import helpers_tuning
 import pytest
 from helpers_building import PATIENCE_S, small, wait_until
-from ipywidgets import HTML, Button
+from helpers_widgets import find, in_order, parts, texts
 from models import FASHION_CNN
 
 from workbench.calibration.samples import open_samples
@@ -277,6 +276,33 @@ def test_the_model_stays_while_it_is_searched_and_a_broken_one_is_told(state: Tu
     assert state.tuned is None and state.status == IDLE and "gone.onnx" in state.problem()
 
 
+def test_a_start_that_fails_leaves_what_was_found_before(state: TunerState, tmp_path: Path) -> None:
+    found, plan, path = searched(state).tuned, state.plan, state.model.path  # type: ignore[union-attr]
+    (tmp_path / "broken.calib").write_text("no ranges")
+    state.calibration = str(tmp_path / "broken.calib")
+    state.set_knob("precision", "int8")
+    state.start()
+    assert finished(state).status == FAILED and "broken.calib" in str(state.error)
+    assert (state.tuned, state.plan) == (found, plan) and state.viewed is found and state.form_has_changed
+    state.calibration = ""
+    state.as_usual()
+    assert not state.form_has_changed
+    path.write_bytes(b"no model")
+    state.start()
+    assert finished(state).status == FAILED and "net.onnx" in str(state.error)
+    assert state.tuned is found and state.problem() == "", "the next Start reads it again"
+
+
+def test_a_start_that_fails_leaves_the_recorded_search_that_is_looked_at(tmp_path: Path, fashion_cnn: Model) -> None:
+    widget = Tuner(fashion_cnn, space=replace(TINY, precision=("int8",)))
+    widget.state.explore(helpers_tuned.tuned())
+    (tmp_path / "broken.calib").write_text("no ranges")
+    widget.state.calibration = str(tmp_path / "broken.calib")
+    find(widget, "Start").click()
+    assert finished(widget.state).status == FAILED and widget.state.recorded == helpers_tuned.tuned().id
+    assert in_order(widget, "The result from before stands below", "data-search")
+
+
 # ---- looking
 
 
@@ -429,21 +455,6 @@ def test_use_this_makes_a_builder_where_none_was_given(state: TunerState, fashio
         widget = Tuner(fashion_cnn, space=TINY, builder=given)
         widget.state.explore(helpers_tuned.tuned(model_sha256=fashion_cnn.sha256))
         widget.state.selected = "000000000002"
-        press(widget, "Use this in EngineBuilder")
+        find(widget, "Use this in EngineBuilder").click()
         made = given or next(item for item in parts(widget) if isinstance(item, EngineBuilder))
         assert made.state.precision == "fp16" and "click Build there" in texts(widget)
-
-
-def parts(widget: Any) -> Iterator[Any]:
-    """A widget and all in it."""
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from parts(child)
-
-
-def texts(widget: Any) -> str:
-    return " ".join(item.value for item in parts(widget) if isinstance(item, HTML))
-
-
-def press(widget: Any, label: str) -> None:
-    next(item for item in parts(widget) if isinstance(item, Button) and item.description == label).click()

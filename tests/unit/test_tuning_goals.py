@@ -18,12 +18,13 @@ from workbench.tuning.goals import (
     Limit,
     Score,
     front,
+    goals_from_json,
+    goals_to_json,
     parse_limit,
     score_from_json,
     score_to_json,
     value_text,
 )
-from workbench.tuning.result import goals_from_json, goals_to_json
 from workbench.tuning.trying import UNKNOWN
 
 KNOWN = ("latency", "throughput", "size", "memory")

@@ -71,6 +71,25 @@ def test_what_was_measured_serves_other_goals_and_what_was_given_up_does_not() -
     assert find_trial(History(), STRICT, CANDIDATE, ON) == replace(a_trial(), known=True)
 
 
+@pytest.mark.parametrize("earlier", [FAILED, PRUNED])
+@pytest.mark.parametrize("later", [FAILED, PRUNED])
+def test_what_became_of_a_later_try_takes_the_place_of_a_failure(earlier: str, later: str) -> None:
+    keep(judged(earlier))
+    again = replace(judged(later), reason="another one", attempts=2)
+    keep(again)
+    assert trial_of(History(), again.id) == again
+    assert [run.note for run in History().list(Filter(kind="trial"))] == ["another one"]
+
+
+@pytest.mark.parametrize("earlier", [FAILED, PRUNED])
+def test_a_measurement_takes_the_place_of_a_failure(earlier: str) -> None:
+    keep(judged(earlier))
+    keep(a_trial())
+    assert [run.id for run in History().list(Filter(kind="trial"))] == [a_trial().id]
+    keep(a_trial())
+    assert trial_of(History(), a_trial().id) == a_trial()
+
+
 def test_another_machine_candidate_or_timing_is_another_trial() -> None:
     keep(a_trial())
     other = ground("two", "GPU-0", L4)

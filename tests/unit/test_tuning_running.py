@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -28,6 +30,7 @@ from workbench.errors import BackendError, Cancelled, StoreError
 from workbench.model import Model
 from workbench.runs import Filter, History
 from workbench.store import EngineStore
+from workbench.study import Study
 from workbench.tuning import Budget, Controls, Goals, Limit, Space, Tuned, run_search
 from workbench.tuning.budget import Clock
 from workbench.tuning.finals import Finals
@@ -35,7 +38,8 @@ from workbench.tuning.goals import front
 from workbench.tuning.lane import ATTEMPTS, RIVALS, open_lane
 from workbench.tuning.ledger import keep_trial, trials_of
 from workbench.tuning.plan import Plan
-from workbench.tuning.result import FINISHED, PAUSED
+from workbench.tuning.recorded import stored_searches
+from workbench.tuning.result import FINISHED, PAUSED, load_tuned
 from workbench.tuning.trial import COMPLETE, FAILED
 from workbench.tuning.trying import Job
 from workbench.types import LogLine
@@ -369,6 +373,127 @@ def test_what_failed_is_tried_again_by_the_next_call() -> None:
     (failed,) = search(wanted, crew, Budget(1, patience_s=300)).trials
     (trial,) = search(wanted, repaired, Budget(1, patience_s=300)).trials
     assert failed.state == FAILED and trial.state == COMPLETE and trial.candidate == failed.candidate
+    assert kept().keys() == {trial.id}
+
+
+def test_what_fails_again_tells_its_last_reason() -> None:
+    wanted = plan(SMALL, TOP1)
+    for name in ("first", "second"):
+        crew = SimulatedCrew({name: ground("host", "GPU-0")}, broken=frozenset({name}))
+        (failed,) = search(wanted, crew, Budget(1, patience_s=300)).trials
+        (run,) = History().list(Filter(kind="trial"))
+        assert f"{name}: " in failed.reason and run.note == failed.reason
+
+
+# ---- finals
+
+
+@pytest.fixture
+def engine(model: Model) -> str:
+    """The key of one that this store has."""
+    return build(model, backend="onnxruntime").engine.key
+
+
+def crew_with(engine: str, count: int = 2) -> SimulatedCrew:
+    crew = crew_of(count)
+    crew.engine = engine
+    return crew
+
+
+def test_the_same_finalists_are_not_measured_again(engine: str) -> None:
+    first, second, third = (crew_with(engine) for _ in range(3))
+    found = search(plan(SMALL), first)
+    again = search(plan(SMALL), second)
+    assert first.finals[H200] == 1 and not second.finals and not second.executions
+    assert again.columns == found.columns
+    (told,) = (text for text in again.notes if "measured in turns on 2026-12-01 00:00 UTC" in text)
+    assert told.startswith(H200) and not any("in turns" in text for text in found.notes)
+    search(plan(SMALL), third, Budget(12, patience_s=300, finals_again=True))
+    assert third.finals[H200] == 1
+
+
+def test_other_finalists_are_measured_in_turns(engine: str) -> None:
+    first, second = crew_with(engine), crew_with(engine)
+    before = search(plan(SMALL), first, Budget(3, patience_s=300))
+    after = search(plan(SMALL), second, Budget(30, patience_s=300))
+    assert before.columns[0].finalists != after.columns[0].finalists
+    assert second.finals[H200] == 1
+    assert after.columns[0].finals is not None
+    assert {item.name for item in after.columns[0].finals.measurements} == set(after.columns[0].finalists)
+
+
+def test_finalists_that_were_tried_anew_are_measured_in_turns(engine: str) -> None:
+    first, second = crew_with(engine), crew_with(engine)
+    found = search(plan(SMALL), first)
+    history = History()
+    (gone,) = (run for run in history.list(Filter(kind="trial")) if found.best and run.id == found.best.trial)
+    history.delete(gone)
+    crew, second.landscape = second, Landscape()
+    result = crew._result
+    crew._result = lambda *given: replace(result(*given), **({} if isinstance(given[0], Finals) else {"at": "later"}))  # type: ignore[method-assign]
+    search(plan(SMALL), crew)
+    assert sum(crew.executions.values()) == 1 and crew.finals[H200] == 1
+
+
+def test_finals_are_measured_again_where_the_engine_of_the_best_is_gone(engine: str) -> None:
+    first, second = crew_with(engine), crew_with(engine)
+    search(plan(SMALL), first)
+    shutil.rmtree(EngineStore().find(engine).engine.folder)  # type: ignore[union-attr]
+    search(plan(SMALL), second)
+    assert not second.executions and second.finals[H200] == 1
+
+
+def test_finals_with_a_failure_are_measured_again(engine: str) -> None:
+    first, second = crew_with(engine), crew_with(engine)
+    result = first._result
+    first._result = lambda work, *given: (  # type: ignore[method-assign]
+        replace(found, failures={"one": "out of memory"}) if isinstance(found := result(work, *given), Study) else found
+    )
+    search(plan(SMALL), first)
+    search(plan(SMALL), second)
+    assert second.finals[H200] == 1
+
+
+@pytest.mark.parametrize("end", ["killed", "cancelled"])
+def test_finals_outlive_the_end_of_their_process(engine: str, end: str) -> None:
+    """Killed as soon as they are there; or the next call is cancelled before it comes to them."""
+    first, second, third = (crew_with(engine) for _ in range(3))
+    controls = Controls()
+
+    def kill(tuned: Tuned) -> None:
+        if end == "killed" and tuned.columns and tuned.columns[0].finals is not None:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        search(plan(SMALL), first, each=kill)
+    assert first.finals[H200] == 1
+    if end == "cancelled":
+        controls.cancel.set()
+        with pytest.raises(Cancelled):
+            search(plan(SMALL), second, controls=controls)
+    found = search(plan(SMALL), third)
+    assert not third.finals and found.best is not None and found.columns[0].finals is not None
+
+
+def test_a_column_that_nobody_works_in_this_time_stays_as_it_was_kept(engine: str) -> None:
+    first, second, third = (crew_with(engine) for _ in range(3))
+    first.grounds_by_name["l"] = third.grounds_by_name["l"] = ground("other", "GPU-9", L4)
+    budget = Budget(40, patience_s=300)
+    search(plan(SMALL), first, budget)
+    assert {column.name for column in search(plan(SMALL), second, budget).columns} == {H200}
+    (path,) = stored_searches()
+    assert {column.name for column in load_tuned(path).columns} == {H200, L4}
+    search(plan(SMALL), third, budget)
+    assert L4 in first.finals and L4 not in third.finals
+
+
+def test_a_kept_search_that_cannot_be_read_costs_its_finals_only(engine: str) -> None:
+    first, second = crew_with(engine), crew_with(engine)
+    search(plan(SMALL), first)
+    (path,) = stored_searches()
+    path.write_bytes(b"nonsense")
+    assert search(plan(SMALL), second).best is not None
+    assert not second.executions and second.finals[H200] == 1
 
 
 # ---- what workers and listeners get

@@ -40,7 +40,7 @@ def ask(
     viewer: Viewer, path: str | None = None, *, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> Answer:
     """path: behind the secret, or a whole one if it begins with a slash. headers: in place of the usual Host."""
-    connection = http.client.HTTPConnection("127.0.0.1", viewer.server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", viewer.server.port, timeout=60)
     whole = urlsplit(viewer.url).path if path is None else path if path[:1] == "/" else f"/{viewer.server.token}/{path}"
     connection.putrequest(method, whole, skip_host=headers is not None)
     for name, value in (headers or {}).items():
@@ -286,7 +286,7 @@ def test_stop_closes_the_port(show: Show, fashion_cnn: Model) -> None:
     viewer.stop()
     viewer.stop()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=60)
     assert "stopped" in repr(viewer)
     assert url not in viewer._repr_mimebundle_()["text/html"]
 
@@ -304,7 +304,7 @@ sys.stdin.read()
     ports = [int(port) for port in kernel.stdout.readline().split()]
     assert len(ports) == 2
     for port in ports:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
     assert psutil.Process(kernel.pid).children(recursive=True) == []
     kernel.kill()
     kernel.communicate()
@@ -313,13 +313,13 @@ sys.stdin.read()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) != 0
 
-    wait_until(lambda: all(map(closed, ports)), "the ports are closed", 5)
+    wait_until(lambda: all(map(closed, ports)), "the ports are closed")
 
 
 def test_a_kernel_ends_at_once_with_viewers_open() -> None:
     code = "import sys; from workbench import view; v = [view.netron(sys.argv[1]), view.visualdl(sys.argv[1])]"
     process = start_python(code, FASHION_CNN)
-    assert process.communicate(timeout=30) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from workbench.errors import ConfigError, FeedError
+from workbench.errors import BackendError, ConfigError, FeedError
 from workbench.layers import LayerInfo
 from workbench.model import Model
 from workbench.profiles import check_profile, default_profile
@@ -151,6 +151,13 @@ def available() -> dict[str, Support]:
 def default_backend() -> str:
     """The first back end that can build here."""
     return next(name for name, support in available().items() if support.can_build)
+
+
+def ready(support: Support) -> Support:
+    """The same. Raises BackendError, with the reason, where the back end cannot build on this machine."""
+    if not support.can_build:
+        raise BackendError(support.build_reason)
+    return support
 
 
 def check_config(support: Support, config: BuildConfig) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 from workbench.backends import CALIBRATION, int8
 from workbench.backends.cuda import the_gpu
 from workbench.calibration.source import SAMPLES, kind_of
+from workbench.calibration.stored import open_npz
 from workbench.calibration.table import read_table
 from workbench.calibration.text_tables import release_digits, write_cache
 from workbench.calibration.writing import write_table
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, FeedError
 from workbench.model import Model
 from workbench.profiles import default_profile, opt_shapes
 from workbench.types import BuildConfig, Calibration, Listener, LogLine, Progress, Shape, count_of
@@ -42,7 +43,10 @@ def _is_tensorrts(calibration: Calibration) -> bool:
 
 
 def _check_samples(model: Model, config: BuildConfig, path: Path) -> None:
-    shapes = dict(_array_shapes(path))
+    try:
+        shapes = {name: rows.shape for name, rows in open_npz(path).items()}
+    except FeedError as error:
+        raise ConfigError(str(error)) from error
     wanted = _batch_shapes(model, config)
     for name, batch in wanted.items():
         if name not in shapes:
@@ -59,23 +63,6 @@ def _check_samples(model: Model, config: BuildConfig, path: Path) -> None:
     counts = {name: shapes[name][0] // batch[0] for name, batch in wanted.items()}
     if len(set(counts.values())) > 1:
         raise ConfigError(f"{path}: the inputs differ in the number of batches: {counts}; give all the same.")
-
-
-def _array_shapes(path: Path) -> Iterator[tuple[str, Shape]]:
-    """Name and shape of every array, from the headers alone. Raises ConfigError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    yield name.removesuffix(".npy"), read(file)[0]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path}: not an .npz archive of arrays ({error}); save it with numpy.savez.") from error
 
 
 def _batch_shapes(model: Model, config: BuildConfig) -> Mapping[str, Shape]:

@@ -15,7 +15,7 @@ from workbench.backends.calibrators import Batch, make_calibrator
 from workbench.backends.nvidia_log import LogKeeper, logger_for
 from workbench.backends.nvidia_parser import Fill, build_error, make_builder
 from workbench.backends.nvidia_words import dtype_name
-from workbench.backends.timing_cache import cache_path, merge_cache, read_cache
+from workbench.backends.timing_cache import merge_cache, read_cache
 from workbench.errors import BuildError, WorkbenchError
 from workbench.inspector import parse_inspection
 from workbench.layers import LayerInfo, parse_layer_records
@@ -172,10 +172,6 @@ def _keep_timings(options: Any, timings: Any, path: Path, listener: Listener) ->
         return bytes(memoryview(timings.serialize()))
 
     merge_cache(path, combine, listener)
-
-
-def timings_path(caches: Path, config: BuildConfig, release: str, gpu: str) -> Path | None:
-    return cache_path(caches, release, gpu) if config.builder.timing_cache else None
 
 
 # ---- what was built

@@ -73,9 +73,6 @@ def profiler(trt: ModuleType, hear: Callable[[str, float], None]) -> Any:
     """Calls hear(layer, milliseconds) for every layer of every run."""
 
     class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.IProfiler.__init__(self)
-
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             hear(layer_name, ms)
 

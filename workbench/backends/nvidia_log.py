@@ -24,9 +24,6 @@ def logger_for(trt: ModuleType, listener: Listener) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         listener: Listener
 
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
         def log(self, severity: Any, text: str) -> None:
             self.listener(LogLine("verbose" if _NO_GPU in text else _SEVERITIES[severity.name], text))
 
@@ -69,7 +66,7 @@ _PROFILE = re.compile(r"Constructing optimization profile number \d+ \[(\d+)/(\d
 class LogPhases:
     """Passes lines on and tells the phases that they show. Only profiles have a total: nothing else is known before.
 
-    The lines are those of TensorRT 8.6, recorded in data/recorded/tensorrt-8.6.0-h200/resnet18_fp32.build.log.gz.
+    The lines are those of TensorRT 8.6, recorded in data/recorded/tensorrt-8.6.0-h200/resnet18_fp32.build.log.xz.
     """
 
     def __init__(self, listener: Listener) -> None:

@@ -1,7 +1,4 @@
-"""A session on NVIDIA's tensor-name API, for every release: runs, arrays on both sides, times.
-
-`trt` is the module of TensorRT or TensorRT-RTX, handed in by the back end.
-"""
+"""A session on NVIDIA's tensor-name API, for every release: runs, arrays on both sides, times."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,22 +15,17 @@ import numpy as np
 from workbench.backends.cuda import the_gpu, wait_for_stream
 from workbench.backends.device_arrays import DeviceArray, borrow, is_on_device, numpy_dtype
 from workbench.backends.nvidia_context import ShapedContext, Workplace
-from workbench.backends.nvidia_engine import OpenEngine, deserialize
+from workbench.backends.nvidia_engine import OpenEngine
 from workbench.backends.nvidia_feeds import fit
 from workbench.backends.plan_record import PlanRecord
 from workbench.errors import BackendError
 from workbench.inspector import unique_names
-from workbench.types import BuildConfig, Feeds, OptimizationProfile, Shape, TensorSpec
+from workbench.types import Feeds, OptimizationProfile, Shape, TensorSpec
 
 _WIDER = {("int64", "int32"), ("float64", "float32")}
 """(the model's type, the engine's): what a release lacks it computes in the narrower type."""
 _KEPT = 8
 """Contexts that are kept, with buffers and graph: one for each set of shapes, another where arrays stay on the GPU."""
-
-
-def open_plan(trt: ModuleType, plan: Path, record: PlanRecord, config: BuildConfig) -> NvidiaSession:
-    """Raises BackendError when the plan cannot be deserialized or memory runs out."""
-    return NvidiaSession(deserialize(trt, plan, record), record, config.profiles)
 
 
 class NvidiaSession:
@@ -269,9 +259,7 @@ class NvidiaSession:
     def __enter__(self) -> NvidiaSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,8 @@ def resolve(model: Model, config: BuildConfig) -> BuildConfig:
 def ingredients(config: BuildConfig) -> dict[str, Any]:
     machine = this_machine()
     gpus = {"gpus": [gpu.name for gpu in machine.gpus]} if "cuda" in config.targets else {}
-    cpu = {"cpu": machine.cpu, "cpu_features": _digest(cpu_features()), "int8": "exact"}
+    features = hashlib.sha256(" ".join(cpu_features()).encode()).hexdigest()[:16]
+    cpu = {"cpu": machine.cpu, "cpu_features": features, "int8": "exact"}
     return {"release": version_of_runtime(), **cpu, **gpus, **int8.ingredients(config)}
 
 
@@ -205,9 +205,7 @@ class OnnxRuntimeSession:
     def __enter__(self) -> OnnxRuntimeSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         del self._session
 
 
@@ -233,10 +231,6 @@ def _runtime() -> Any:
 @cache
 def version_of_runtime() -> str:
     return str(_runtime().__version__)
-
-
-def _digest(names: tuple[str, ...]) -> str:
-    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:16]
 
 
 def _create(model: Model, options: Any, config: BuildConfig) -> Any:

@@ -23,6 +23,7 @@ from workbench.backends import (
     int8,
     nvidia_build,
     nvidia_parser,
+    ready,
     settle_profiles,
 )
 from workbench.backends.plan_record import check_plan
@@ -62,20 +63,14 @@ def support() -> Support:
 
 
 def resolve(model: Model, config: BuildConfig) -> BuildConfig:
-    here = support()
-    if not here.can_build:
-        raise BackendError(here.build_reason)
-    check_config(here, config)
+    check_config(ready(support()), config)
     precision.check_nodes(model, config)
     config = replace(_settled(config), profiles=settle_profiles(model, config))
     return int8.settled(model, config)
 
 
 def resolve_network(config: BuildConfig) -> BuildConfig:
-    here = support()
-    if not here.can_build:
-        raise BackendError(here.build_reason)
-    check_builder_options(here, config)
+    check_builder_options(ready(support()), config)
     return _settled(config)
 
 

@@ -14,9 +14,10 @@ from types import ModuleType
 from typing import Any
 
 from workbench import precision
-from workbench.backends import Describe, Session, _nvidia, calibrators, int8, nvidia_build, nvidia_parser
+from workbench.backends import Describe, Session, _nvidia, calibrators, int8, nvidia_build, nvidia_parser, ready
 from workbench.backends.plan_record import PlanRecord, check_plan, read_plan_record, why_not_open, write_plan_record
 from workbench.backends.tensorrt_config import COMMAND, resolve_network_on, resolve_on, support_on
+from workbench.backends.timing_cache import cache_path
 from workbench.errors import BackendError
 from workbench.layers import LayerInfo
 from workbench.machine import Gpu, this_machine
@@ -34,18 +35,11 @@ def support() -> Support:
 
 
 def resolve(model: Model, config: BuildConfig) -> BuildConfig:
-    return resolve_on(_ready(), _gpu(), model, config)
+    return resolve_on(ready(support()), _gpu(), model, config)
 
 
 def resolve_network(config: BuildConfig) -> BuildConfig:
-    return resolve_network_on(_ready(), _gpu(), config)
-
-
-def _ready() -> Support:
-    here = support()
-    if not here.can_build:
-        raise BackendError(here.build_reason)
-    return here
+    return resolve_network_on(ready(support()), _gpu(), config)
 
 
 def ingredients(config: BuildConfig) -> dict[str, Any]:
@@ -90,7 +84,7 @@ def _built(
     fill: nvidia_parser.Fill, config: BuildConfig, folder: Path, listener: Listener, caches: Path, model: Model | None
 ) -> tuple[LayerInfo, ...]:
     api, plan, gpu, release = nvidia_api(), folder / PLAN, _gpu(), _release() or ""
-    timings = nvidia_build.timings_path(caches, config, release, gpu.name)
+    timings = cache_path(caches, release, gpu.name) if config.builder.timing_cache else None
     built = nvidia_build.build_plan(api, fill, config, plan, listener, timings=timings)
     header = check_plan(plan, "tensorrt", ())
     record = PlanRecord(
@@ -132,9 +126,10 @@ def open(plan: Path, config: BuildConfig, *, threads: int | None = None, in_turn
     reason = why_not_open(plan, record, here.release or "", _gpu())
     if reason:
         raise BackendError(reason)
-    from workbench.backends.nvidia_session import open_plan
+    from workbench.backends.nvidia_engine import deserialize
+    from workbench.backends.nvidia_session import NvidiaSession
 
-    return open_plan(nvidia_api(), plan, record, config)
+    return NvidiaSession(deserialize(nvidia_api(), plan, record), record, config.profiles)
 
 
 def nvidia_api() -> ModuleType:

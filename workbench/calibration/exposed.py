@@ -110,10 +110,6 @@ class ExposedModel:
         self._sessions: dict[int, Reference] = {}
         self._settings = {**_THREADS_REST, "intra_op_num_threads": threads or usable_cores()}
 
-    @property
-    def pieces(self) -> int:
-        return len(self._pieces)
-
     def run(self, feeds: Feeds) -> Iterator[dict[str, np.ndarray]]:
         """The counted tensors by name, a piece at a time, inputs first. Raises RunError naming the node that fails."""
         held = dict(feeds)

@@ -17,26 +17,10 @@ from workbench.preprocessing import Preprocessing
 from workbench.types import TensorSpec, count_of
 
 LIST = "val_list.txt"
-SUFFIXES = frozenset(
-    (
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    )
-)
+SUFFIXES = frozenset((
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif",
+    ".tiff", ".webp",
+))  # fmt: skip
 _NAMED = 5
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from workbench.accuracy import Interval, finite
+from workbench.accuracy import Interval, all_finite
 from workbench.calibration.samples import Samples, choose
 from workbench.calibration.sensitivity import Sensitivity
 from workbench.calibration.table import CalibrationTable
@@ -83,7 +83,8 @@ class Plan:
             "before": self.before.to_json(),
             "after": self.after.to_json(),
             "trials": [
-                {"keep": list(trial.keep), "drop": _points(trial.evaluation.drop(self.metric))} for trial in self.trials
+                {"keep": list(trial.keep), "drop": all_finite(asdict(trial.evaluation.drop(self.metric)))}
+                for trial in self.trials
             ],
         }
 
@@ -200,7 +201,3 @@ def _told(drop: Interval, metric: str) -> str:
     if metric == "relative":
         return f"{what} {drop.value:.2f} {unit} ({drop.low:.2f} to {drop.high:.2f} with 95 % confidence)"
     return f"{drop.value:+.2f} {unit} of {what} lost ({drop.low:+.2f} to {drop.high:+.2f} with 95 % confidence)"
-
-
-def _points(drop: Interval) -> dict[str, float | None]:
-    return {"value": finite(drop.value), "low": finite(drop.low), "high": finite(drop.high)}

@@ -10,7 +10,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from workbench.calibration.text_tables import Ranges
 from workbench.errors import ConfigError
-from workbench.model import Model
+from workbench.model import Model, constants
 
 _SYMMETRIC = {"int8": 0, "uint8": 128, "int16": 0, "uint16": 32768}
 """The zero point with which as many steps are used below zero as above."""
@@ -23,15 +23,15 @@ def read_qdq(model: Model) -> Ranges:
     several ways or per channel, it is the largest magnitude that is kept, and a note says so. Where the pair ends in an
     output of the model, the range bears that output's name. Raises ConfigError for a model without such nodes.
     """
-    constants = _constants(model)
+    stored = constants(model.proto.graph)
     names = _names(model)
     amax: dict[str, float] = {}
     notes: list[str] = []
     for node in model.nodes:
-        if node.op_type != "QuantizeLinear" or node.input[0] in constants:
+        if node.op_type != "QuantizeLinear" or node.input[0] in stored:
             continue
         name = names.get(node.output[0], node.input[0])
-        found, why = _range(model, node, constants)
+        found, why = _range(model, node, stored)
         if name in amax and amax[name] != found:
             why = "it is quantized in several ways"
             found = max(found, amax[name])
@@ -53,17 +53,9 @@ def _names(model: Model) -> dict[str, str]:
     return {quantized: name for quantized, name in pairs if name in outputs}
 
 
-def _constants(model: Model) -> dict[str, TensorProto]:
-    found = {tensor.name: tensor for tensor in model.proto.graph.initializer}
-    for node in model.nodes:
-        if node.op_type == "Constant":
-            found.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
-    return found
-
-
-def _range(model: Model, node: NodeProto, constants: dict[str, TensorProto]) -> tuple[float, str]:
+def _range(model: Model, node: NodeProto, stored: dict[str, TensorProto]) -> tuple[float, str]:
     """The largest magnitude kept, and why it is not that of every value, or ''. Raises ConfigError."""
-    values = list(_parameters(model, node, constants))
+    values = list(_parameters(model, node, stored))
     scale = np.abs(values[0].astype(np.float64).ravel())
     zero = values[1].ravel() if len(values) > 1 else np.zeros(1, _dtype(node))
     if zero.dtype.name not in _SYMMETRIC:
@@ -84,9 +76,9 @@ def _dtype(node: NodeProto) -> np.dtype:
     return tensor_dtype_to_np_dtype(told or TensorProto.UINT8)
 
 
-def _parameters(model: Model, node: NodeProto, constants: dict[str, TensorProto]) -> Iterator[np.ndarray]:
+def _parameters(model: Model, node: NodeProto, stored: dict[str, TensorProto]) -> Iterator[np.ndarray]:
     """Scale and, where it has one, zero point."""
     for name in node.input[1:]:
-        if name not in constants:
+        if name not in stored:
             raise ConfigError(f"{model.path}: {node.name} computes its scale as it runs; only stored ones can be read.")
-        yield numpy_helper.to_array(constants[name], str(model.path.parent))
+        yield numpy_helper.to_array(stored[name], str(model.path.parent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from workbench.accuracy import finite
 from workbench.calibration.samples import Samples, choose
 from workbench.calibration.table import CalibrationTable
 from workbench.calibration.trials import Trials
-from workbench.evaluation import Evaluation, evaluation_from_json
+from workbench.evaluation import Evaluation
 from workbench.model import Model, operator
 from workbench.types import Listener, LogLine, ignore
 
@@ -90,31 +90,6 @@ class Sensitivity:
 def _row(layer: LayerError) -> dict[str, Any]:
     about = {"node": layer.node, "op_type": layer.op_type, "harm": finite(layer.harm), "alone": layer.alone}
     return {**about, **layer.evaluation.to_json()}
-
-
-def sensitivity_from_json(data: Mapping[str, Any]) -> Sensitivity:
-    """The inverse of Sensitivity.to_json, but for the order of the layers."""
-    layers = tuple(
-        LayerError(
-            row["node"],
-            row["op_type"],
-            math.inf if row["harm"] is None else row["harm"],
-            row["alone"],
-            evaluation_from_json(row),
-        )
-        for row in data["layers"]
-    )
-    steps = tuple(Step(row["in_float"], evaluation_from_json(row)) for row in data["cumulative"])
-    return Sensitivity(
-        model=data["model"],
-        total=data["quantizable"],
-        int8=evaluation_from_json(data["int8"]),
-        layers=layers,
-        steps=steps,
-        digests=tuple(data["digests"]),
-        key=data["key"],
-        finished=data["finished"],
-    )
 
 
 def sensitivity(

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.accuracy import finite
 from workbench.calibration.ort_table import STEM, read_flatbuffers, read_json
 from workbench.calibration.qdq_ranges import read_qdq
 from workbench.calibration.text_tables import HEADERS, LEVELS, USUAL_LEGACY, Ranges, is_cache, read_cache, read_numbers
@@ -63,14 +63,9 @@ class CalibrationTable:
 def table_to_json(table: CalibrationTable) -> dict[str, Any]:
     """amax and scale are null where they are no finite number."""
     tensors = [
-        {"tensor": name, "amax": _finite(amax), "scale": _finite(table.scale(name))}
-        for name, amax in table.amax.items()
+        {"tensor": name, "amax": finite(amax), "scale": finite(table.scale(name))} for name, amax in table.amax.items()
     ]
     return {"format": table.format, "release": table.release, "algorithm": table.algorithm, "tensors": tensors}
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def read_table(path: str | Path) -> CalibrationTable:

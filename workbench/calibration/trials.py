@@ -46,7 +46,6 @@ class Trials:
         cancel: threading.Event | None = None,
     ) -> None:
         self.model, self.amax = model, amax
-        self.skipped: list[Skipped] = []
         self._samples, self._indices = samples, indices
         self._fixed = fixed_batch(model)
         self._size = self._fixed or size
@@ -90,7 +89,6 @@ class Trials:
             self._keep(batch, expected)
             yield batch, expected
         self._held.update(item.id for item in skipped)
-        self.skipped += skipped
         for item in skipped:
             self._listener(LogLine("warning", f"{item.id} is left out: {item.reason}"))
 

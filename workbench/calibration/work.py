@@ -119,7 +119,4 @@ def _elements(node: NodeProto, known: TensorShapes, graph: Graph) -> int | None:
 
 def _size(name: str, known: TensorShapes) -> int | None:
     item = known.by_name.get(name)
-    if item is None or item.shape is None:
-        return None
-    sizes = [dim for dim in item.shape if isinstance(dim, int)]
-    return math.prod(sizes) if len(sizes) == len(item.shape) else None
+    return None if item is None else item.elements

@@ -1,4 +1,4 @@
-"""Calibration tables into every form, and from one form into another."""
+"""Calibration tables into every form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from workbench import qdq
 from workbench.calibration import ort_table
 from workbench.calibration.lint import broken_ranges, lint, raise_for
-from workbench.calibration.table import FORMATS, CalibrationTable, read_table
+from workbench.calibration.table import FORMATS, CalibrationTable
 from workbench.calibration.text_tables import release_digits, write_cache, write_ranges
 from workbench.errors import ConfigError
 from workbench.model import Model
@@ -18,8 +18,6 @@ from workbench.saving import save_model
 
 RELEASE = "8600"
 """TensorRT's release in the first line of a cache, if neither the table nor its user names one."""
-
-
 _FORMS = {".cache": "trt-cache", ".table": "trt-cache", ".txt": "ranges", ".json": "ort", ".onnx": "qdq"}
 
 
@@ -30,20 +28,6 @@ def form_of(path: Path, wish: str | None = None) -> str:
         what = f"there is no form of tables {wish!r}" if wish else f"{path.name!r} does not tell which form is meant"
         raise ConfigError(f"{what}; choose one of {', '.join(FORMATS)} (--to).")
     return str(form)
-
-
-def convert(
-    source: str | Path, target: str | Path, form: str, *, model: Model | None = None, release: str = ""
-) -> CalibrationTable:
-    """Read a table of any form and write it in another, as `write_table`; with a model, only if it fits that model.
-
-    Raises ConfigError.
-    """
-    table = read_table(source)
-    if model is not None:
-        raise_for(lint(table, model), str(source))
-    write_table(table, target, form, model=model, release=release)
-    return table
 
 
 def write_table(

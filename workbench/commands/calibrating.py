@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from workbench.calibration.thresholds import thresholds
 from workbench.calibration.work import gain_in_words, node_work
 from workbench.calibration.writing import check_place, check_target, form_of, write_table
 from workbench.commands.common import ctrl_c_cancels, height_and_width, numbers, read_model
+from workbench.commands.spreading import collect_there
 from workbench.errors import Cancelled, ConfigError, FeedError
 from workbench.evaluation import overlap
 from workbench.model import Model
@@ -56,7 +56,7 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
     with ctrl_c_cancels() as cancel:
         try:
             found = (
-                _spread(options, model, samples, printer, cancel)
+                collect_there(options, model, samples, printer, cancel)
                 if options.scheduler
                 else collect(
                     model,
@@ -84,20 +84,6 @@ def calibrate(options: argparse.Namespace) -> tuple[Any, str]:
     data = {**_collection_to_json(found), "collection": str(kept), "file": str(output), "format": form or "collection"}
     data |= {"algorithm": algorithm, "seconds": seconds}
     return data, _collected_text(found, samples, kept, seconds) + (f"\n{form}: {output}" if form else "")
-
-
-def _spread(
-    options: argparse.Namespace, model: Model, samples: Samples, printer: Printer, cancel: threading.Event
-) -> Collection:
-    """On the workers of a Dask cluster; the same ranges as here, to the end."""
-    from workbench.sharding.spreading import collect_on
-    from workbench.tuning.clusters import open_client
-
-    with open_client(options.scheduler) as client:
-        return collect_on(
-            client, model, samples, count=options.samples or None, skip=options.skip, budget_bytes=options.budget,
-            strict=options.strict, listener=printer, cancel=cancel,
-        )  # fmt: skip
 
 
 def _target(options: argparse.Namespace, model: Model | None) -> tuple[str, Path]:

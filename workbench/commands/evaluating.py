@@ -16,7 +16,9 @@ from workbench.calibration.paddle_dataset import write_paddle_dataset
 from workbench.calibration.samples import Samples
 from workbench.commands.calibrating import read_data
 from workbench.commands.common import asks_for_yes, ctrl_c_cancels
+from workbench.commands.spreading import comparing_there
 from workbench.contest import Contest, Rules, Source, accuracy, benchmark, entrants, find_source, open_source
+from workbench.contest.accuracy import check_engines
 from workbench.contest.entrants import usual_precisions
 from workbench.contest.feeding import fixed_batch
 from workbench.errors import AccuracyError, Cancelled, ConfigError, StoreError
@@ -42,8 +44,10 @@ def run_accuracy(options: argparse.Namespace) -> tuple[Any, str]:
         raise ConfigError(f"--max-drop {most:g}: write how many points may be lost, 0 or more.")
     if options.batch_size and len(options.batch_size) > 1:
         raise ConfigError("--batch-size: accuracy does not depend on it; give one.")
-    with _contest(options) as contest:
-        found = accuracy(contest)
+    if options.scheduler:
+        check_engines(entrants(_names(options.backend)))
+    with _contest(options) as contest, comparing_there(options.scheduler) as elsewhere:
+        found = accuracy(contest, elsewhere)
     kept = _recorded(found.runs, [found.id])
     text = "\n".join(filter(None, (found.source.note, str(found), kept)))
     if most is not None:

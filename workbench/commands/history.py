@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, UnknownRun
 from workbench.runs import Filter, History, Run, diff, export_runs, parse_since, run_to_json
 from workbench.runs.differences import flat, median_words, texts, word
 from workbench.runs.history import Baseline
 from workbench.terminal import table
 from workbench.types import LogLine, Progress, count_of
+
+if TYPE_CHECKING:
+    from workbench.tuning import Tuned
 
 _FILTERS = tuple(item.name for item in fields(Filter))
 _WIDE = 60
@@ -52,6 +56,8 @@ def _filter(options: argparse.Namespace, limit: int | None) -> Filter:
 def _list(history: History, given: Sequence[str], options: argparse.Namespace) -> tuple[Any, str]:
     wanted = _filter(options, Filter.limit)
     found = history.list(wanted)
+    if not found and wanted.study and _search(wanted.study):
+        return [], f"no such runs: {wanted.study} is a search; `workbench runs show {wanted.study}` lists its runs"
     return [run_to_json(run) for run in found], _list_text(found, wanted)
 
 
@@ -102,13 +108,59 @@ def _short(text: str) -> str:
 
 
 def _show(history: History, given: Sequence[str], options: argparse.Namespace) -> tuple[Any, str]:
-    run = history.get(given[0])
+    """A run; else the runs of a study, or of a search."""
+    (which,) = given
+    if run := history.find(which):
+        return _show_run(history, run)
+    every = Filter(limit=None)
+    if found := history.list(replace(every, study=which.lower())) if which else ():
+        return [run_to_json(run) for run in found], f"the study {which.lower()}\n\n{_list_text(found, every)}"
+    if search := _search(which):
+        return _show_search(history, search)
+    raise UnknownRun(f"no run, study or search has an id that starts with {which!r}; `workbench runs` lists the runs.")
+
+
+def _show_run(history: History, run: Run) -> tuple[Any, str]:
     data = history.data(run)
     told = [row for row in texts(run).items() if row[1] != _NOTHING]
     kept = _trial_rows(data) if run.kind == "trial" else []
     kept = kept or [(name, _short(value)) for name, value in flat(data) if value != _NOTHING]
     lines = [table(told), "", table(kept) if kept else "nothing more is kept of it"]
     return {**run_to_json(run), "data": data}, "\n".join(lines)
+
+
+def _show_search(history: History, search: Tuned) -> tuple[Any, str]:
+    """Its trials, those known from before it too, and what was measured in turns at its end."""
+    every = Filter(limit=None)
+    trials, finals = {item.id for item in search.trials}, {item.finals.id for item in search.columns if item.finals}
+    found = tuple(run for run in history.list(every) if run.id in trials or run.study in finals)
+    told = f"the search {search.id} of {search.model}: {search.summary}"
+    more = f"`workbench report {search.id} -o report.html` tells what came out of it"
+    data = {**search.to_json(), "runs": [run_to_json(run) for run in found]}
+    listed = _list_text(found, every) if found else "none of its runs is in the history any more"
+    return data, "\n\n".join([told, listed, more])
+
+
+def _search(which: str) -> Tuned | None:
+    """A search that was run here; its id looks as that of a run. Asked where no run is known, as the tuner takes half a
+    second to import."""
+    if not re.fullmatch("[0-9a-f]{1,12}", which.lower()):
+        return None
+    from workbench.tuning.recorded import find_search
+
+    try:
+        found = find_search(which)
+    except UnknownRun:
+        return None
+    return None if found.recorded else found
+
+
+def _run(history: History, which: str) -> Run:
+    """As History.get; of a search it says how its runs are found."""
+    found = history.find(which)
+    if found is None and _search(which):
+        raise UnknownRun(f"{which} is a search, not a run; `workbench runs show {which}` lists its runs.")
+    return found or history.get(which)
 
 
 def _trial_rows(data: Any) -> list[tuple[str, str]]:
@@ -123,7 +175,7 @@ def _trial_rows(data: Any) -> list[tuple[str, str]]:
 
 
 def _diff(history: History, given: Sequence[str], options: argparse.Namespace) -> tuple[Any, str]:
-    one, other = (history.get(prefix) for prefix in given)
+    one, other = (_run(history, which) for which in given)
     found = diff(one, other, *history.data_of([one, other]))
     rows = [(name, _short(mine), _short(theirs)) for name, mine, theirs in (*found.fields, *found.provenance)]
     text = table([("", one.id, other.id), *rows]) if rows else "nothing differs"
@@ -160,7 +212,7 @@ def _forget(history: History, given: Sequence[str], options: argparse.Namespace)
     if which in {item.name for item in history.baselines()}:
         history.forget_baseline(which)
         return {"forgotten": which, "kind": "baseline"}, f"forgotten: the name {which}; its runs stay"
-    run = history.get(which)
+    run = _run(history, which)
     history.delete(run)
     return {"forgotten": run.id, "kind": "run"}, f"forgotten: {run.id} ({run.title})"
 

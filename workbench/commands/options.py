@@ -194,13 +194,20 @@ def picture_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--std", metavar="A,B,C", help="what each channel is then divided by")
 
 
+def scheduler_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: str) -> None:
+    """what: is done with the workers."""
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help=f"{what} a Dask cluster's workers, such as those of tcp://host:8786; local or local:N starts some here "
+        "(default: this process)",
+    )  # fmt: skip
+
+
 def calibrate_options(parser: argparse.ArgumentParser) -> None:
     data_options(parser)
     parser.add_argument("--samples", type=count, default=512, help="how many, spread over all (default 512; 0: all)")
     parser.add_argument("--skip", type=count, default=0, metavar="N", help="leave out the first N, to test on them")
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="spread them over a Dask cluster; 'local' starts one here; to the end"
-    )
+    scheduler_option(parser, "spread them, to the end, over")
     parser.add_argument("--shard", metavar="I/N", default="1/1", help="only the I-th of N parts; merge them afterwards")
     parser.add_argument(
         "--output", "-o", required=True, metavar="FILE",
@@ -247,6 +254,7 @@ def accuracy_options(parser: argparse.ArgumentParser) -> None:
         "--metric", choices=METRICS, default="",
         help="what --max-drop is told in (default: top1 with labels, else argmax, else relative)",
     )  # fmt: skip
+    scheduler_option(parser, "spread the pictures over")
     picture_options(parser)
 
 

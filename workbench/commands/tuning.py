@@ -38,7 +38,8 @@ def tune(options: argparse.Namespace) -> tuple[Any, str, int]:
     """Ctrl-C once: no further trial, and the finalists of what was found are measured; twice: it ends there, and the
     same command goes on. The exit status is 1 where nothing is within the limits."""
     model, goals = read_model(options), _goals(options)
-    budget = Budget(options.trials or (None if options.minutes else TRIALS), options.minutes)
+    trials = options.trials or (None if options.minutes else TRIALS)
+    budget = Budget(trials, options.minutes, finals_again=options.finals_again)
     report, shown = _target(options.output), _Shown(options.verbose)
     with _ctrl_c() as controls:
         found = tune_model(

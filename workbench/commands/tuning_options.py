@@ -44,10 +44,8 @@ def tune_options(parser: argparse.ArgumentParser) -> None:
         "--sampler", choices=("auto", "grid", "tpe", "nsga2", "random"), default="auto",
         help="auto: all of few candidates, else what Optuna's estimator proposes",
     )  # fmt: skip
-    work.add_argument(
-        "--scheduler", metavar="ADDRESS",
-        help="a Dask cluster's, such as tcp://host:8786; 'local' starts one here (default: this process)",
-    )  # fmt: skip
+    work.add_argument("--finals-again", action="store_true", help="measure the same finalists in turns once more")
+    options.scheduler_option(work, "try candidates on")
     parser.add_argument(
         "--output", "-o", metavar="FILE", help="the report, .html or .md (default: in the workbench's own folder)"
     )

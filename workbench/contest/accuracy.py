@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,16 +11,19 @@ from workbench.calibration.collection import is_collection, load_collection
 from workbench.calibration.samples import Samples, Skipped, batches, choose, read_samples
 from workbench.comparing import PHASE, compare
 from workbench.comparison import Comparison
-from workbench.contest.entrants import check_entrants, needs_profile, opened
+from workbench.contest.entrants import Field, check_entrants, needs_profile, opened
 from workbench.contest.feeding import Whole, check_batches, profile_of_sizes, read_sizes, whole_batch
-from workbench.contest.rules import Contest, Rules
+from workbench.contest.rules import PADDLE, Contest, Entrant, Rules
 from workbench.contest.source import Source
+from workbench.engine import Engine
 from workbench.errors import AccuracyError, ConfigError
 from workbench.evaluation import Runs, overlap
 from workbench.runs import Run, new_id, run_of_evaluation
 from workbench.study import Subject
 from workbench.types import Listener, LogLine, OptimizationProfile, Progress, count_of
 
+Elsewhere = Callable[[Contest, Mapping[str, Engine], Mapping[str, Runs], list[Skipped]], Comparison]
+"""Compares engines, which are open here too, on the contest's samples; adds those that cannot be read to the list."""
 _TITLES = {
     "top1": "points of top-1 accuracy",
     "top5": "points of top-5 accuracy",
@@ -116,23 +119,42 @@ class Accuracy:
         }
 
 
-def accuracy(contest: Contest) -> Accuracy:
+def accuracy(contest: Contest, elsewhere: Elsewhere | None = None) -> Accuracy:
     """Run all samples through all that can run here, one batch after another, and compare them with the first.
 
-    Data without labels tell how far outputs agree. Raises as `benchmark` does.
+    Data without labels tell how far outputs agree. elsewhere: compares them in place of this process; what cannot run
+    here is left out all the same. Raises as `benchmark` does, and ConfigError for Paddle, which runs here only.
     """
     source, samples, rules = contest.source, contest.samples, contest.rules
     check_entrants(contest)
+    if elsewhere is not None:
+        check_engines(contest.entrants)
     check_batches(source.model, rules.batches[:1])
     chosen, skipped = choose(len(samples), rules.samples), list[Skipped]()
     first = next(read_samples(samples, chosen, strict=rules.strict, skipped=[])).feeds
     with opened(contest, _profile(contest, chosen), whole_batch(source.model, first)) as field:
         runs: dict[str, Runs] = {name: Whole(session, source.model) for name, session in field.sessions.items()}
-        read = batches(read_samples(samples, chosen, strict=rules.strict, skipped=skipped), rules.batches[0])
-        compared = compare(runs, read, listener=_counted(contest.listener, len(chosen)), cancel=contest.cancel)
+        if elsewhere is None:
+            read = batches(read_samples(samples, chosen, strict=rules.strict, skipped=skipped), rules.batches[0])
+            compared = compare(runs, read, listener=_counted(contest.listener, len(chosen)), cancel=contest.cancel)
+        else:
+            compared = elsewhere(contest, _engines(field), runs, skipped)
         contest.listener(Progress(PHASE, len(chosen), len(chosen)))
     warnings = (*_left_out(skipped), *_served_twice(compared, rules), *_unlabelled(samples, compared))
     return Accuracy(new_id(), source, samples.about, tuple(field.subjects.values()), compared, field.failures, warnings)
+
+
+def check_engines(entrants: Sequence[Entrant]) -> None:
+    """Raise ConfigError for one that is no engine, and cannot be sent to workers."""
+    if any(item.backend == PADDLE for item in entrants):
+        raise ConfigError(
+            "paddle runs in an environment of this machine, not on a scheduler's workers: leave out paddle or the "
+            "scheduler."
+        )
+
+
+def _engines(field: Field) -> dict[str, Engine]:
+    return {name: item.engine for name, item in field.subjects.items() if item.engine is not None}
 
 
 def _profile(contest: Contest, chosen: Sequence[int]) -> OptimizationProfile | None:

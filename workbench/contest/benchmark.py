@@ -14,7 +14,6 @@ from workbench.contest.source import Source
 from workbench.runs import Run, new_id
 from workbench.study import Study, study_runs
 from workbench.timing import Measurement, measure_together
-from workbench.types import count_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,11 @@ class Benchmark:
     rounds: tuple[Round, ...]
 
     def __str__(self) -> str:
-        clocks = {item.name: _how(item) for part in self.rounds for item in part.study.measurements}
+        clocks = {
+            item.name: ", ".join(filter(None, (item.clocked, item.released)))
+            for part in self.rounds
+            for item in part.study.measurements
+        }
         first = self.rounds[0].study.measurements[0]
         conditions = dict.fromkeys(str(part.study.measurements[0].conditions or "") for part in self.rounds)
         told = [self.about, *(f"\n{part}" for part in self.rounds), ""]
@@ -112,15 +115,6 @@ def _row(study: Study, item: Measurement) -> dict[str, Any]:
         "rank": study.ranks[item.name],
         "verdict": study.verdict(item.name),
     }
-
-
-def _how(item: Measurement) -> str:
-    """What was counted, by whom."""
-    copies = {None: "", True: "copies included", False: "copies not counted"}[item.copies]
-    graph = {None: "", True: "CUDA graph", False: "no CUDA graph"}[item.cuda_graph]
-    threads = count_of(item.threads, "thread") if item.threads else ""
-    releases = ", ".join(f"{name} {release}" for name, release in item.releases.items())
-    return ", ".join(filter(None, (item.clock, copies, graph, threads, releases)))
 
 
 def _joined(told: dict[str, str]) -> list[str]:

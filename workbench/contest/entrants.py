@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -97,7 +97,8 @@ def opened(contest: Contest, profile: OptimizationProfile | None, feeds: Feeds) 
             found.sessions[name], found.subjects[name] = session, subject
         if not found.sessions:
             shared = len(set(map(str, errors))) == 1
-            raise errors[0] if shared else BackendError(_sentences(found.failures))
+            reasons = " ".join(f"{name}: {reason.rstrip('.')}." for name, reason in found.failures.items())
+            raise errors[0] if shared else BackendError(reasons)
         yield found
 
 
@@ -137,7 +138,3 @@ def _first_runner() -> str:
         if support.can_build and support.can_run:
             return name
     raise BackendError("no back end can run engines on this machine.")
-
-
-def _sentences(failures: Mapping[str, str]) -> str:
-    return " ".join(f"{name}: {reason.rstrip('.')}." for name, reason in failures.items())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,11 @@ from workbench.errors import ConfigError, ExportError, ModelError
 from workbench.export.exported import default_path
 from workbench.export.from_paddle import PaddleModel, export_paddle, find_paddle_model
 from workbench.model import Model, load_model
+from workbench.saving import replace_file, sha256_of
 from workbench.types import Listener, ignore
 
 _PADDLE = (".pdmodel", ".pdiparams", ".json")
 _OLD_PADDLE = ("__model__", "model")
-_NAMELESS = ("inference", "model", "__model__")
-"""Names that say nothing of a model; its folder's does."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +84,15 @@ def open_source(
     found = find_source(path)
     if isinstance(found, Path):
         return Source(load_model(found))
-    stem = found.program.stem
-    target = default_path(found.program.parent.name if stem in _NAMELESS else stem, found.program)
+    target = default_path(found.name, found.program)
     model, made_from = _known(target, found), _made_from(found)
     if model is not None:
         return Source(model, found, f"Exported before from {found.program}: {target}")
     exported = export_paddle(
         found.program, output=target, make_environment=make_environment, listener=listener, cancel=cancel
     )
-    _write_record(target, {**made_from, "onnx": exported.model.sha256})
+    record = {**made_from, "onnx": exported.model.sha256}
+    replace_file(_record_of(target), json.dumps(record, indent=1).encode())
     return Source(exported.model, found, str(exported))
 
 
@@ -114,26 +111,11 @@ def _known(target: Path, found: PaddleModel) -> Model | None:
 
 def _made_from(found: PaddleModel) -> dict[str, Any]:
     try:
-        files = {path.name: _digest(path) for path in (found.program, found.weights)}
+        files = {path.name: sha256_of(path) for path in (found.program, found.weights)}
     except OSError as error:
         raise ExportError(f"{error.filename}: cannot be read ({error.strerror}); copy it again.") from error
     return {"files": files, "requirements": list(found.environment.requirements)}
 
 
-def _write_record(target: Path, record: Mapping[str, Any]) -> None:
-    path = _record_of(target)
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(json.dumps(record, indent=1))
-    draft.replace(path)
-
-
 def _record_of(target: Path) -> Path:
     return target.with_suffix(".made-from")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

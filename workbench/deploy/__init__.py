@@ -45,7 +45,8 @@ def deploy(engine: Engine, to: str, folder: str | Path, wishes: Wishes | None = 
     wishes = wishes or Wishes()
     if to not in TARGETS:
         raise ConfigError(f"there is no target {to!r}; choose one of {', '.join(TARGETS)}.")
-    refusal = _refusal(engine) or TARGETS[to].refusal(engine)
+    stripped = "its plan holds no weights; build it without --strip-weights."
+    refusal = stripped if engine.config.builder.strip_weights else TARGETS[to].refusal(engine)
     if refusal:
         raise ConfigError(f"{engine.model_name} ({engine.key[:8]}) cannot be handed over to {to}: {refusal}")
     folder = absolute(folder)
@@ -57,9 +58,3 @@ def deploy(engine: Engine, to: str, folder: str | Path, wishes: Wishes | None = 
         notes = TARGETS[to].write(engine, facts, example, draft)
         files = sorted(str(path.relative_to(draft).as_posix()) for path in draft.rglob("*") if path.is_file())
     return Deployed(folder, to, facts.name, tuple(files), example.made_by, example.tolerance.relative, notes)
-
-
-def _refusal(engine: Engine) -> str:
-    if engine.config.builder.strip_weights:
-        return "its plan holds no weights; build it without --strip-weights."
-    return ""

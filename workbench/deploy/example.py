@@ -158,13 +158,10 @@ def _answering(engine: Engine) -> Iterator[_Source]:
             reason = (support.run_reason or str(error)).partition(";")[0]  # what follows is advice for this machine
             yield _model_source(engine, reason.rstrip("."))
             return
-        place = " and ".join(gpu.name for gpu in this_machine().gpus) if _is_on_gpu(engine) else this_machine().cpu
+        on_gpu = engine.backend != "onnxruntime" or "cuda" in engine.targets
+        place = " and ".join(gpu.name for gpu in this_machine().gpus) if on_gpu else this_machine().cpu
         made_by = f"what the engine itself gave where this folder was made: {support.title} {engine.release}, {place}"
         yield _Source(session.run, session.inputs, session.outputs, made_by, SAME)
-
-
-def _is_on_gpu(engine: Engine) -> bool:
-    return engine.backend != "onnxruntime" or "cuda" in engine.targets
 
 
 def _model_source(engine: Engine, reason: str) -> _Source:

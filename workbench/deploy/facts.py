@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +10,11 @@ from pathlib import Path
 from workbench.deploy.example import Example, Tolerance, Wishes
 from workbench.engine import Engine
 from workbench.errors import ConfigError
+from workbench.saving import sha256_of
 from workbench.types import TensorSpec
 
 _RUNTIMES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx", "onnxruntime": "onnxruntime"}
 _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-_PIECE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -105,12 +104,8 @@ def _runs_on(engine: Engine) -> str:
 
 
 def placed(facts: Facts, folder: Path, plan: str) -> Facts:
-    """With the plan where it was written. Its digest is SHA-256's own, so that `sha256sum` tells the same."""
-    digest = hashlib.sha256()
-    with (folder / plan).open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return replace(facts, plan=plan, plan_sha256=digest.hexdigest())
+    """With the plan where it was written, and its digest."""
+    return replace(facts, plan=plan, plan_sha256=sha256_of(folder / plan))
 
 
 def write_json(facts: Facts, folder: Path) -> None:

@@ -20,7 +20,7 @@ from workbench.deploy.batches import Batches
 from workbench.deploy.runner.arrays import fitted, plain
 from workbench.deploy.runner.triton_model import TRITON_TYPES, to_bytes
 from workbench.errors import BackendError, ConfigError
-from workbench.types import Dim, OptimizationProfile, TensorSpec
+from workbench.types import OptimizationProfile, TensorSpec
 
 QUEUE_DELAY_US = 100
 """How long a request waits for others to join it; what Triton's documentation takes as an example."""
@@ -103,7 +103,7 @@ def _data_type(messages: ModuleType, spec: TensorSpec) -> int:
 
 def _set_dims(item: Any, spec: TensorSpec, serving: Serving) -> None:
     """Without the batch; Triton knows no tensors without dimensions, so those are one value that it reshapes."""
-    dims = [_size(dim) for dim in (spec.shape[1:] if serving.batches.largest else spec.shape)]
+    dims = [dim if isinstance(dim, int) else -1 for dim in (spec.shape[1:] if serving.batches.largest else spec.shape)]
     item.dims.extend(dims or [1])
     if not dims and serving.batches.largest:
         item.reshape.SetInParent()
@@ -111,10 +111,6 @@ def _set_dims(item: Any, spec: TensorSpec, serving: Serving) -> None:
         raise ConfigError(
             f"{spec.name} is a scalar, which Triton cannot serve from a plan; export the model with a dimension there."
         )
-
-
-def _size(dim: Dim) -> int:
-    return dim if isinstance(dim, int) else -1
 
 
 # ---- warm-up

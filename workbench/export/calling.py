@@ -137,15 +137,15 @@ def _failure(order: Order, made: Made, task: Mapping[str, Any], ended: Ended, lo
         return f"{what}: {explained}"
     if not converts:
         if answer.get("kind") == "Refused":
-            return f"{what}: {_short(said)}."
+            return f"{what}: {short(said)}."
         index = answer.get("set")
         on = "the shapes it was asked with" if index is None else task["sets"][index]["said"]
-        return f"{what} on {on}: {_short(said)}. Give shapes=[...] that it takes."
+        return f"{what} on {on}: {short(said)}. Give shapes=[...] that it takes."
     last = "" if answer.get("message") else f" The last it said: {' '.join(ended.tail[-2:])}"
-    return f"{what}: {_short(said)}.{last}"
+    return f"{what}: {short(said)}.{last}"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """The end of a long message of a framework, where the reason stands."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines)[-500:].rstrip(".")
@@ -170,7 +170,7 @@ def _answers(
     rigid = {}
     if told["refused"] is not None:
         another = sets.pop()
-        why = f"{made.environment.title} itself does not run on {another['said']} ({_short(told['refused'])})"
+        why = f"{made.environment.title} itself does not run on {another['said']} ({short(told['refused'])})"
         remedy = "give shapes=[..., ...] with two sizes that it takes, and it stays open"
         rigid = {
             name: f"{name} is fixed at the one size it was tried at: {why}; {remedy}." for name in another["opens"]

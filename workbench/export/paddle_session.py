@@ -19,13 +19,13 @@ import weakref
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from workbench.backends import check_feeds
 from workbench.errors import BackendError, Cancelled
+from workbench.export.calling import short
 from workbench.export.environments import ensure
 from workbench.export.from_paddle import PaddleModel, find_paddle_model
 from workbench.machine import usable_cores
@@ -37,7 +37,6 @@ _RUNNER = Path(__file__).parent / "converters" / "paddle_runner.py"
 _POLL_S = 0.1
 _FAREWELL_S = 1.0
 _LINES_KEPT = 200
-_LONGEST = 500
 _REST = {"KMP_BLOCKTIME": "1"}
 """Milliseconds for which Intel's threads wait for more work at full speed. With its default, 200, whatever runs in
 turns with Paddle shares the processors with them."""
@@ -129,9 +128,7 @@ class PaddleSession:
     def __enter__(self) -> PaddleSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 
@@ -185,7 +182,7 @@ class _Process:
                 if answer[0]["id"] == self._asked:  # else of a question that Ctrl-C interrupted
                     break
         if answer[0]["event"] == "error":
-            raise BackendError(f"{self._title} does not run it: {_short(answer[0])}.")
+            raise BackendError(f"{self._title} does not run it: {short(answer[0]['message'] or answer[0]['kind'])}.")
         return answer
 
     def _send(self, question: Mapping[str, Any], arrays: Feeds) -> None:
@@ -237,9 +234,3 @@ def _end(process: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[
         process.kill()
     process.wait(_FAREWELL_S)
     scratch.cleanup()
-
-
-def _short(answer: Mapping[str, Any]) -> str:
-    """The end of a long message of Paddle's, where the reason stands."""
-    lines = [line.strip() for line in str(answer["message"] or answer["kind"]).splitlines() if line.strip()]
-    return " ".join(lines)[-_LONGEST:].rstrip(".")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from workbench.errors import ViewError
 from workbench.fusion.nodes import Node
 from workbench.inspector import load_json
 
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress}
+
 
 def read_text(path: str | Path) -> str:
-    """Raises ViewError for a file that cannot be read; one that ends in .gz is decompressed."""
+    """Raises ViewError for a file that cannot be read; one that ends in .gz or .xz is decompressed."""
     path = Path(path).expanduser()
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", errors="replace")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ViewError(f"{path}: it is no whole gzip file ({error}).") from error
+        return _UNPACK.get(path.suffix, bytes)(data).decode("utf-8", errors="replace")
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ViewError(f"{path}: it is no whole compressed file ({error}).") from error
     except OSError as error:
         raise ViewError(f"{path}: cannot be read ({error.strerror}).") from error
 

@@ -142,6 +142,7 @@ def link(
 def _names(layers: Sequence[LayerInfo], graph: NodeGraph) -> list[tuple[str, ...]]:
     """The nodes of each layer: what its metadata say, else what its name says, and for a region its tensors."""
     written = {tensor.name for layer in layers for tensor in layer.outputs}
+    held = _held(layers, graph)
     by_name_only = not any(layer.nodes for layer in layers)  # releases before 8.6 have no metadata
     found = []
     for layer in layers:
@@ -149,9 +150,22 @@ def _names(layers: Sequence[LayerInfo], graph: NodeGraph) -> list[tuple[str, ...
         if not names and (graph.nodes or by_name_only):
             names = roles.named_nodes(layer, graph.by_name)
             if roles.role(layer) == roles.REGION:
-                names += graph.needed_for((tensor.name for tensor in layer.outputs), written)
+                names += graph.needed_for((held.get(tensor.name, tensor.name) for tensor in layer.outputs), written)
         found.append(tuple(sorted(dict.fromkeys(names), key=lambda name: graph.place.get(name, len(graph.nodes)))))
     return found
+
+
+def _held(layers: Sequence[LayerInfo], graph: NodeGraph) -> dict[str, str]:
+    """Tensor that the builder added -> the model's that it holds in another type or layout: a region in fp16 writes
+    'Reformatted Output Tensor 0 to ...', and a copy of that is the model's output."""
+    held: dict[str, str] = {}
+    for layer in reversed(layers):
+        if roles.reformats(layer):
+            name, copy = layer.inputs[0].name, layer.outputs[0].name
+            copy = held.get(copy, copy)
+            if copy in graph.producers and name not in graph.producers:
+                held[name] = copy
+    return held
 
 
 def _chains(names: Sequence[str], graph: NodeGraph, sources: Mapping[str, str]) -> list[list[Node]]:

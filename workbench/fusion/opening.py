@@ -9,15 +9,16 @@ from pathlib import Path
 
 from workbench.engine import NODES, RECORD, Engine, read_layers, read_log
 from workbench.errors import ConfigError, ViewError
+from workbench.fusion import roles
 from workbench.fusion.files import read_nodes, read_text
-from workbench.fusion.linking import Fusion, link
+from workbench.fusion.linking import Fusion, Group, link
 from workbench.fusion.nodes import Node, nodes_of
 from workbench.fusion.story import read_build_log
 from workbench.inspector import is_profile, load_json, parse_inspection, parse_layer_times
 from workbench.layers import LayerInfo, parse_layer_records
 from workbench.model import Model, load_model
 from workbench.store import EngineStore
-from workbench.types import LogLine
+from workbench.types import LogLine, count_of
 
 _JSON = re.compile(r'\s*(?:\{|\[\s*[{"\]])')
 _GRAPH, _PROFILE = ".graph.json", ".profile.json"
@@ -49,7 +50,7 @@ def open_fusion(
     log that lists the layers. model: ONNX file, the model itself, or a JSON list of its nodes (`read_nodes`); default
     is what the engine was built from, or a file of the same name beside the source. profile: what
     `trtexec --exportProfile` wrote; times_ms: instead of it, the layers' times by name. log: VERBOSE build log. Files
-    may be compressed (.gz).
+    may be compressed (.gz, .xz).
 
     Raises UnknownEngine, ViewError (a file that cannot be read or holds something else), ModelError, ConfigError.
     """
@@ -120,9 +121,31 @@ def _misfits(fusion: Fusion, times_ms: Mapping[str, float], network: _Network | 
     told = dict.fromkeys(name for group in fusion.groups for name in group.nodes)
     added = [name for name in told if name not in known]
     if not any(name in known for name in told):
-        raise ConfigError(f"no layer names a node of {network.name}: the engine was built from another model.")
+        if told or _tells_another(fusion):
+            raise ConfigError(f"no layer names a node of {network.name}: the engine was built from another model.")
+        what = f"what became of those of {network.name}"
+        yield f"the layers name no node, so {what} is not told, nor whether the engine was built from it."
+    between = {name for group in fusion.groups if _is_closed(group) for name in group.nodes}
+    if between:
+        what = f"{count_of(len(between), 'node')} stand in a Myelin region that names none of them"
+        yield f"{what}: they are what lies between its tensors, and how it runs them is not told."
     if added:
         yield f"{len(added)} nodes that layers name are not in {network.name}, such as {added[0]}{origin}."
+
+
+def _tells_another(fusion: Fusion) -> bool:
+    """Whether the names of layers are made of nodes' names, or they name tensors, but none of the model's. A region's
+    name does not count: it may be made of weights' and of TensorRT's own."""
+    layers = [group.layer for group in fusion.groups]
+    tensors = {tensor.name for layer in layers for tensor in (*layer.inputs, *layer.outputs)}
+    known = {name for node in fusion.nodes for name in (*node.inputs, *node.outputs)}
+    named = any(roles.named_nodes(layer, ()) for layer in layers if roles.role(layer) == roles.COMPUTE)
+    return named or (bool(tensors) and tensors.isdisjoint(known))
+
+
+def _is_closed(group: Group) -> bool:
+    """A region whose nodes only its tensors tell."""
+    return group.kind == "region" and not group.layer.nodes
 
 
 @dataclass(frozen=True)
@@ -134,7 +157,7 @@ class _Network:
 
 
 def _network(given: str | Path | Model) -> _Network:
-    if not isinstance(given, Model) and Path(given).name.endswith((".json", ".json.gz")):
+    if not isinstance(given, Model) and Path(given).name.endswith((".json", ".json.gz", ".json.xz")):
         return _Network(Path(given).name, read_nodes(given))
     model = given if isinstance(given, Model) else load_model(given)
     return _Network(model.path.name, nodes_of(model))

@@ -11,7 +11,8 @@ SYNC, COPY, CONSTANT, REGION, COMPUTE = "sync", "copy", "constant", "region", "c
 
 _SYNC_KINDS = {"signal", "wait", "trainstation"}
 _COPY_KIND = re.compile(r"reformat|(?:shape)?(?:host|device)to\w+", re.IGNORECASE)
-_COPY_NAME = re.compile(r"Reformatting CopyNode for .*|.* copy|.*\[(?:Host|Device)[Tt]o\w+.*\]", re.DOTALL)
+_REFORMAT = "Reformatting CopyNode for "
+_COPY_NAME = re.compile(rf"{_REFORMAT}.*|.* copy|.*\[(?:Host|Device)[Tt]o\w+.*\]", re.DOTALL)
 _NO_WORK = re.compile(r"NoOp|.*\bReorder(?:Input|Output)")
 _MOVES = re.compile(r"__myl_(?:Move|Repl|Tran|Resh|Cast|Conc|Slic|Copy|Pad)+(?:_.*)?")
 _REGION_NAME = re.compile(r"\{ForeignNode\[(.*)\.\.\.(.*)\]\}", re.DOTALL)
@@ -40,6 +41,11 @@ def role(layer: LayerInfo) -> str:
 def was_added(layer: LayerInfo) -> bool:
     """A view of a tensor or a copy that the builder added, whatever node it is made for."""
     return bool(_NO_WORK.fullmatch(layer.kind) or _COPY_NAME.fullmatch(layer.name))
+
+
+def reformats(layer: LayerInfo) -> bool:
+    """A copy that the builder added, of a whole tensor in another type or layout; other copies may be of a part."""
+    return layer.name.startswith(_REFORMAT) and len(layer.inputs) == len(layer.outputs) == 1
 
 
 def moves_only(layer: LayerInfo) -> bool:

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from workbench.hybrid.shapes import CollectedShapes
 from workbench.model import operator
 from workbench.store import EngineStore
 from workbench.subgraphs import Part, Partition, cut
-from workbench.types import BuildConfig, Feeds, Listener, LogLine, Progress, Shape, count_of, ignore
+from workbench.types import BuildConfig, Feeds, Listener, Progress, Shape, count_of, ignore, under
 
 PHASE = "Building subgraphs"
 _TIMING = "Timing"  # as workbench.timing says it, which `import workbench` does without
@@ -52,7 +52,7 @@ def build_parts(
     built = []
     for number, (part, wish) in enumerate(wanted):
         listener(Progress(PHASE, number, len(wanted)))
-        hear = _within(PHASE, listener)
+        hear = under(PHASE, listener)
         try:
             model = cut(partition.model, part)
             built.append(build(model, wish, part.backend, store=store, reuse=reuse, listener=hear, cancel=cancel))
@@ -73,17 +73,6 @@ def _check_native(partition: Partition) -> None:
             except RunError as error:
                 why = f"{part.id} stays native, and ONNX Runtime does not take it either: {error.reason.rstrip('.')}"
                 raise RunError(f"{why}; export the model without that operator", node=error.node) from error
-
-
-def _within(phase: str, listener: Listener) -> Listener:
-    """Steps of the builds below a phase of their own."""
-
-    def hear(event: Progress | LogLine) -> None:
-        if isinstance(event, Progress) and event.parent is None:
-            event = replace(event, parent=phase)
-        listener(event)
-
-    return hear
 
 
 def _failed(partition: Partition, part: Part, error: BuildError, hint: str) -> BuildError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 from onnx import ValueInfoProto
 
@@ -43,18 +43,20 @@ def part_configs(
     else:
         profiles = resolved.profiles or (OptimizationProfile({}),)
         sources = tuple(_Followed(partition.model, profile) for profile in profiles)
-    types = _Types(partition.model)
-    return tuple(_part_config(part, config, types, sources, collected) for part in partition.engines)
+    types = cache(partial(find_types, partition.model))
+    holders = (_holders(part, partition.model, types) for part in partition.engines)
+    wanted = zip(partition.engines, holders, strict=True)
+    return tuple(_part_config(part, config, sorted(names), sources, collected) for part, names in wanted)
 
 
 def _part_config(
     part: Part,
     config: BuildConfig,
-    types: _Types,
+    holders: Sequence[str],
     sources: Iterable[_Followed | None],
     collected: CollectedShapes | None,
 ) -> tuple[Part, BuildConfig]:
-    holders = sorted(types.holders(part))
+    """holders: its inputs that hold sizes."""
     is_open = [tensor.name for tensor in part.inputs if _sizes(tensor) is None and tensor.name not in holders]
     if not is_open and not holders:
         return part, replace(config, profiles=())
@@ -129,22 +131,11 @@ def _not_set(part: Part, tensors: list[str], *, is_collected: bool) -> ShapesNot
     )
 
 
-class _Types:
-    """Which inputs of a part hold sizes; the model's tensors are looked at only if one may."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    @cached_property
-    def _tensors(self) -> Mapping[str, TensorShape]:
-        return find_types(self._model)
-
-    def holders(self, part: Part) -> frozenset[str]:
-        may = frozenset(tensor.name for tensor in part.inputs if tensor.dtype in ("int32", "int64"))
-        if not may:
-            return frozenset()
-        names = set(part.nodes)
-        return may & shape_tensors((node for node in self._model.nodes if node.name in names), self._tensors)
+def _holders(part: Part, model: Model, types: Callable[[], Mapping[str, TensorShape]]) -> frozenset[str]:
+    """Which inputs of a part hold sizes; the types of the model's tensors are asked for only if one may."""
+    may = frozenset(tensor.name for tensor in part.inputs if tensor.dtype in ("int32", "int64"))
+    names = set(part.nodes)
+    return may & shape_tensors((node for node in model.nodes if node.name in names), types()) if may else may
 
 
 @dataclass(frozen=True)

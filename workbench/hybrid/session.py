@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -110,7 +109,7 @@ class HybridSession:
         read_there = {tensor.name for part in engines for tensor in part.inputs}
         for part, done_with in zip(partition.parts, no_longer_needed(partition), strict=True):
             if not part.outputs:
-                yield _Step(part, _nothing, done_with)
+                yield _Step(part, lambda feeds: {}, done_with)  # ONNX Runtime opens no model without outputs
             elif part in engines:
                 session = open_engine(hybrid.by_part[part.id].engine, threads=threads, in_turns=True)
                 opened.enter_context(session)
@@ -160,9 +159,7 @@ class HybridSession:
     def __enter__(self) -> HybridSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._exits.close()
 
 
@@ -179,11 +176,6 @@ def _misfit(profile: OptimizationProfile, inputs: Feeds) -> str:
             sizes = ["x".join(map(str, found)) for found in (shape, item.min, item.max)]
             return f"{name} is {sizes[0]}, and the engine takes {sizes[1]} to {sizes[2]}"
     return ""
-
-
-def _nothing(feeds: Feeds) -> dict[str, Any]:
-    """Stands for nodes that no output depends on: ONNX Runtime opens no model without outputs."""
-    return {}
 
 
 def no_longer_needed(partition: Partition) -> Iterator[tuple[str, ...]]:

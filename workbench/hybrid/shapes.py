@@ -7,8 +7,9 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from workbench.backends import check_feeds
@@ -197,8 +198,8 @@ class _Tally:
         self._changes: dict[tuple[Entry, ...], Counter[_Change]] = {}
 
     def add(self, kind: tuple[Entry, ...], entries: tuple[Entry, ...]) -> None:
-        self._low = tuple(map(_lower, self._low, entries)) if self.samples else entries
-        self._high = tuple(map(_higher, self._high, entries)) if self.samples else entries
+        self._low = tuple(map(partial(_outer, min), self._low, entries)) if self.samples else entries
+        self._high = tuple(map(partial(_outer, max), self._high, entries)) if self.samples else entries
         first = self._first.setdefault(kind, entries)
         change = tuple((index, entry) for index, entry in enumerate(entries) if entry != first[index])
         self._changes.setdefault(kind, Counter())[change] += 1
@@ -222,16 +223,11 @@ class _Tally:
         return entries
 
 
-def _lower(one: Entry, other: Entry) -> Entry:
+def _outer(end: Callable[[int, int], int], one: Entry, other: Entry) -> Entry:
+    """end: min or max, for each size."""
     if one is None or other is None or len(one) != len(other):
         return None
-    return one if one == other else tuple(map(min, one, other))
-
-
-def _higher(one: Entry, other: Entry) -> Entry:
-    if one is None or other is None or len(one) != len(other):
-        return None
-    return one if one == other else tuple(map(max, one, other))
+    return one if one == other else tuple(map(end, one, other))
 
 
 def _elements(entry: Entry) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from workbench.fusion import Fate, Fusion, Group, Node, nodes_of
 from workbench.fusion.nodes import NodeGraph
-from workbench.layers import LayerTensor
 from workbench.picture import ENGINE, NATIVE, VARIABLE, Arrow, Box, Pane, Picture
 from workbench.picture.folders import folders_of
 from workbench.subgraphs import Part, Partition
@@ -31,7 +30,8 @@ def fusion_picture(fusion: Fusion, title: str) -> Picture:
     """The network's nodes before, the engine's layers after, linked. What works on constants only is not drawn."""
     groups = [group for group in fusion.groups if group.kind not in _SILENT]
     constants = {item.name for group in fusion.groups if group.kind == "constant" for item in group.layer.outputs}
-    shapes = {item.name: _layer_tensor(item) for group in groups for item in _tensors(group)}
+    tensors = [item for group in groups for item in (*group.layer.inputs, *group.layer.outputs)]
+    shapes = {item.name: f"{item.dtype}{_dims(item.shape)}" for item in tensors}
     layers = [_layer_item(group, shapes) for group in groups]
     variables = _variables(layers, constants, shapes)
     after = replace(_pane("Engine", [*variables[0], *layers, *variables[1]], shapes), noun="layer")
@@ -173,10 +173,6 @@ def _made(node: Node, known: Mapping[str, str]) -> list[tuple[str, str]]:
     return [("out", f"{name}  {known.get(name, '')}".rstrip()) for name in node.outputs if name]
 
 
-def _tensors(group: Group) -> Iterable[LayerTensor]:
-    return (*group.layer.inputs, *group.layer.outputs)
-
-
 def _variable(name: str, known: Mapping[str, str], *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> _Item:
     facts = (("tensor", known[name]),) if known.get(name) else ()
     return _Item(Box(name, name, kind="variable", side=VARIABLE, facts=facts), inputs, outputs)
@@ -242,10 +238,6 @@ def _links(before: Pane, after: Pane, pairs: Iterable[tuple[str, str]]) -> tuple
 def _fusion_colors(groups: Iterable[Group]) -> tuple[str, ...]:
     timed = any(group.time_ms is not None for group in groups)
     return ("fusion", "kind", "precision", *(["time"] if timed else []))
-
-
-def _layer_tensor(item: LayerTensor) -> str:
-    return f"{item.dtype}{_dims(item.shape)}"
 
 
 def _shape_text(item: TensorShape) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from workbench.plots import ink
-from workbench.plots.drawable import Drawable
 from workbench.plots.palette import PAPER, QUIET, TEXT
 
 if TYPE_CHECKING:
@@ -14,6 +13,20 @@ if TYPE_CHECKING:
 
 _DPI = 96
 _EDGE_PX, _TITLE_LINE_PX, _NOTE_LINE_PX = 4.0, 20.0, 15.0
+
+
+class Drawable(Protocol):
+    """A Plot, as far as drawing it needs to know it."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def size_px(self) -> tuple[int, int]: ...
+    def draw(self, axes: Axes) -> None: ...
 
 
 def figure_of(plot: Drawable, width_px: int | None = None) -> Figure:

@@ -95,33 +95,21 @@ def area(axes: Axes, xs: Sequence[float], ys: Sequence[float], color: str) -> No
     )
 
 
-def whisker(axes: Axes, low: float, high: float, at: float, color: str = TEXT) -> None:
-    """A horizontal interval with ends; none where an end is infinite."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return
-    line(axes, [low, high], [at, at], color, width_px=1.4, over=4)
-    for end in (low, high):
-        mark_end(axes, end, at, "|", color)
-
-
-def upright_whisker(axes: Axes, low: float, high: float, at: float, color: str = TEXT) -> None:
-    """As `whisker`, upright."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return
-    line(axes, [at, at], [low, high], color, width_px=1.4, over=4)
-    for end in (low, high):
-        mark_end(axes, at, end, "_", color)
-
-
-def mark_end(axes: Axes, x: float, y: float, marker: str, color: str) -> None:
+def whisker(axes: Axes, low: float, high: float, at: float, color: str = TEXT, *, upright: bool = False) -> None:
+    """A horizontal or upright interval with ends; none where an end is infinite."""
     from matplotlib.lines import Line2D
 
-    axes.add_line(
-        Line2D(
-            [x], [y], color=color, marker=marker, markersize=points(7), markeredgewidth=points(1.4), linestyle="None",
-            markeredgecolor=color, zorder=4, clip_on=False, antialiased=True,
-        )
-    )  # fmt: skip
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return
+    xs, ys = ([at, at], [low, high]) if upright else ([low, high], [at, at])
+    line(axes, xs, ys, color, width_px=1.4, over=4)
+    for x, y in zip(xs, ys, strict=True):
+        axes.add_line(
+            Line2D(
+                [x], [y], color=color, marker="_" if upright else "|", markersize=points(7), linestyle="None",
+                markeredgewidth=points(1.4), markeredgecolor=color, zorder=4, clip_on=False, antialiased=True,
+            )
+        )  # fmt: skip
 
 
 def blank(axes: Axes, right: float, bottom: float, top: float, left: float = 0.0) -> None:

@@ -11,7 +11,7 @@ from workbench.errors import ConfigError
 from workbench.plots import ink
 from workbench.plots.ink import Pen
 from workbench.plots.palette import QUIET, SERIES
-from workbench.plots.plot import Plot, number
+from workbench.plots.plot import Plot, ends, number
 from workbench.timing import Measurement
 from workbench.timing.statistics import apart, rank_text, ranks
 
@@ -56,7 +56,7 @@ def medians(measurements: Sequence[Measurement], title: str = "Median latency") 
         (
             bar.name,
             bar.clock,
-            *map(number, (bar.median.value, *_ends(bar.median))),
+            *map(number, (bar.median.value, *ends(bar.median))),
             rank_text(bar.places),
             ", ".join(bar.alike),
         )
@@ -95,16 +95,11 @@ def _bars(found: Sequence[tuple[str, str, Interval]]) -> tuple[MedianBar, ...]:
     )  # fmt: skip
 
 
-def _ends(interval: Interval) -> tuple[float | None, float | None]:
-    """None where one run tells nothing."""
-    return (interval.low, interval.high) if interval.high < float("inf") else (None, None)
-
-
 def _notes(bars: Sequence[MedianBar]) -> list[str]:
     notes = ["Each bar ends at the median; the line across its end is where the true one lies with 95 % confidence."]
     if any(bar.alike for bar in bars):
         notes.append("Ranks such as 1 to 2: their intervals overlap, so there is no measurable difference.")
-    unsure = list(dict.fromkeys(bar.name for bar in bars if _ends(bar.median)[1] is None))
+    unsure = list(dict.fromkeys(bar.name for bar in bars if ends(bar.median)[1] is None))
     if unsure:
         notes.append(f"{', '.join(unsure)}: a single run, which tells nothing of how sure it is.")
     return notes
@@ -113,7 +108,7 @@ def _notes(bars: Sequence[MedianBar]) -> list[str]:
 def draw_medians(facts: MedianFacts, axes: Axes) -> None:
     bars = list(chain.from_iterable(found for _, found in facts.sections))
     lines = len(bars) + sum(bool(heading) for heading, _ in facts.sections)
-    most = max(max(bar.median.value, _ends(bar.median)[1] or 0.0) for bar in bars) or 1.0
+    most = max(max(bar.median.value, ends(bar.median)[1] or 0.0) for bar in bars) or 1.0
     ink.blank(axes, most * 1.02, -lines, 0)
     ink.bottom_axis(axes, ink.ticks_to(most * 1.02, ink.width_px(axes)), "median latency in ms, from zero")
     beyond = 18 + max(ink.text_px(_value(bar)) for bar in bars)

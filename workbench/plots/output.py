@@ -14,9 +14,9 @@ import numpy as np
 
 from workbench.errors import ConfigError
 from workbench.plots import ink
-from workbench.plots.drawable import Drawable
-from workbench.plots.figure import figure_of
+from workbench.plots.figure import Drawable, figure_of
 from workbench.plots.palette import css_value
+from workbench.saving import replace_file
 
 _TAG = re.compile(r"<[^>]*>")
 """What is changed; words that users chose stand between tags, and matplotlib escapes '>' in attributes."""
@@ -120,11 +120,8 @@ def save(plot: Drawable, path: str | Path) -> Path:
     if form is None:
         raise ConfigError(f"{path}: a plot is written as .png, .svg or .csv; end the file's name with one of them.")
     data = form(plot)
-    draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(data)
-        draft.replace(path)
+        replace_file(path, data)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"{str(path)[:200]}: cannot be written ({why}); name a file in another folder.") from error

@@ -14,7 +14,7 @@ from workbench.plots import ink
 from workbench.plots.ink import Pen
 from workbench.plots.labels import Box, place_labels
 from workbench.plots.palette import QUIET, TEXT, by_precision
-from workbench.plots.plot import Plot, number
+from workbench.plots.plot import Plot, ends, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,9 +88,7 @@ def _same(one: ParetoPoint, other: ParetoPoint) -> bool:
 
 
 def _ends(interval: Interval) -> tuple[float | None, float | None, float | None]:
-    sure = math.isfinite(interval.low) and math.isfinite(interval.high)
-    value = interval.value if math.isfinite(interval.value) else None
-    return value, interval.low if sure else None, interval.high if sure else None
+    return interval.value if math.isfinite(interval.value) else None, *ends(interval)
 
 
 def draw_pareto(facts: ParetoFacts, axes: Axes) -> None:
@@ -110,7 +108,7 @@ def draw_pareto(facts: ParetoFacts, axes: Axes) -> None:
     for item in facts.points:
         look = by_precision(item.precision)
         ink.whisker(axes, item.latency_ms.low, item.latency_ms.high, item.loss.value, look[0])
-        ink.upright_whisker(axes, item.loss.low, item.loss.high, item.latency_ms.value, look[0])
+        ink.whisker(axes, item.loss.low, item.loss.high, item.latency_ms.value, look[0], upright=True)
         ink.mark(axes, item.latency_ms.value, item.loss.value, look, 11)
     _write_names(axes, facts, steps)
     precisions = dict.fromkeys(item.precision for item in facts.points)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workbench.accuracy import Interval
 from workbench.plots.output import svg
 from workbench.terminal import table
 
@@ -30,12 +32,11 @@ class Plot:
     drawn_by: Draw
     height_px: int
     notes: tuple[str, ...] = ()
-    width_px: int = WIDTH_PX
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height that suit it, in the unit of CSS, without title and notes."""
-        return self.width_px, self.height_px
+        return WIDTH_PX, self.height_px
 
     def draw(self, axes: Axes) -> None:
         """Draw it on any axes of matplotlib, without title and notes."""
@@ -46,6 +47,11 @@ class Plot:
 
     def _repr_html_(self) -> str:
         return svg(self)
+
+
+def ends(interval: Interval) -> tuple[float | None, float | None]:
+    """Low and high, None where so few runs tell nothing."""
+    return (interval.low, interval.high) if math.isfinite(interval.high - interval.low) else (None, None)
 
 
 def number(value: float | None) -> str:

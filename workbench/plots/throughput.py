@@ -11,7 +11,7 @@ from workbench.plots import ink
 from workbench.plots.ink import Pen
 from workbench.plots.labels import part
 from workbench.plots.palette import series
-from workbench.plots.plot import Plot, number
+from workbench.plots.plot import Plot, ends, number
 from workbench.timing.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def throughput(points: Mapping[str, Sequence[Throughput]], title: str = "Through
     if not facts.lines:
         raise ConfigError("no throughput was measured, so there is nothing to draw; sweep some batches first.")
     rows = [
-        (item.name, str(found.streams), str(found.batch), *map(number, _interval(found)), number(found.latency_ms),
-         found.clock)
+        (item.name, str(found.streams), str(found.batch),
+         *map(number, (found.per_s.value, *ends(found.per_s), found.latency_ms)), found.clock)
         for item in facts.lines
         for found in item.points
     ]  # fmt: skip
@@ -68,12 +68,6 @@ def rate_facts(points: Mapping[str, Sequence[Throughput]]) -> RateFacts:
     return RateFacts(tuple(lines), streams)
 
 
-def _interval(found: Throughput) -> tuple[float, float | None, float | None]:
-    rate = found.per_s
-    sure = math.isfinite(rate.high)
-    return rate.value, rate.low if sure else None, rate.high if sure else None
-
-
 def _notes(facts: RateFacts) -> list[str]:
     notes = ["Pictures (or rows) per second of all streams together; upright lines: 95 % confidence."]
     if len(facts.streams) > 1:
@@ -86,7 +80,7 @@ def _notes(facts: RateFacts) -> list[str]:
 def draw_rates(facts: RateFacts, axes: Axes) -> None:
     """x is log2 of the batch."""
     batches = sorted({item.batch for found in facts.lines for item in found.points})
-    most = max(max(filter(None, _interval(item))) for found in facts.lines for item in found.points) * 1.05
+    most = max(ends(item.per_s)[1] or item.per_s.value for found in facts.lines for item in found.points) * 1.05
     left, right = math.log2(batches[0]), math.log2(batches[-1])
     pad = 0.04 * (right - left) or 0.5
     ink.blank(axes, right + pad, 0, most, left - pad)
@@ -114,10 +108,8 @@ def _draw_line(axes: Axes, item: RateLine) -> None:
     style = _STYLES[item.style % len(_STYLES)]
     ink.line(axes, xs, [found.per_s.value for found in item.points], color, width_px=2, style=style, over=3)
     for x, found in zip(xs, item.points, strict=True):
-        value, low, high = _interval(found)
-        if low is not None and high is not None:
-            ink.upright_whisker(axes, low, high, x, color)
-        ink.mark(axes, x, value, item.look)
+        ink.whisker(axes, found.per_s.low, found.per_s.high, x, color, upright=True)
+        ink.mark(axes, x, found.per_s.value, item.look)
 
 
 def _write_labels(axes: Axes, facts: RateFacts, most: float) -> None:

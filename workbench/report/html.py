@@ -53,7 +53,8 @@ _Section = tuple[str, str, Callable[[Report], str]]
 
 def html(report: Report) -> str:
     """The whole page."""
-    told: list[_Section] = [("steps", "Steps", _steps)] if report.steps is not None else []
+    steps = report.steps
+    told: list[_Section] = [("steps", "Steps", lambda _: table(steps))] if steps is not None else []
     told += [("search", "Search", lambda item: _each(item.searches, _search, ""))] if report.searches else []
     sections: Sequence[_Section] = (
         ("short", "In short", _short),
@@ -103,10 +104,6 @@ def _footer(report: Report) -> str:
 def _short(report: Report) -> str:
     found = "".join(f"<p class='verdict'>{escape(text)}</p>" for text in report.verdict)
     return found or "<p>Nothing was timed, so nothing is said about speed.</p>"
-
-
-def _steps(report: Report) -> str:
-    return table(report.steps) if report.steps is not None else ""
 
 
 def _search(item: SearchFacts) -> str:
@@ -182,16 +179,11 @@ def _fusion(item: FusionFacts) -> str:
     if item.picture is not None:
         frame = (
             f'<iframe title="{escape(f"What became of the network in {item.title}")}" loading="lazy" '
-            f'sandbox="allow-scripts allow-downloads" srcdoc="{escape_page(picture_page(item.picture))}"></iframe>'
+            f'sandbox="allow-scripts allow-downloads" srcdoc="{_escape(picture_page(item.picture))}"></iframe>'
             "<p class='paper quiet'>The picture is for the screen: open the page to look into it.</p>"
         )
     summary = f"<p>{escape(item.summary)}.</p>" if item.summary else ""
     return f"<h3>{escape(item.title)}</h3>{summary}{frame}{_paragraphs(item.notes, 'quiet')}"
-
-
-def escape_page(text: str) -> str:
-    """A page inside of an attribute."""
-    return _escape(text, quote=True)
 
 
 def _calibrations(report: Report) -> str:

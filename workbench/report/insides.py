@@ -47,14 +47,10 @@ def measured_by_engine(groups: Sequence[Group]) -> dict[str, Measurement]:
         for item in group.study.measurements:
             engine = group.study.subject(item.name).engine
             if engine is not None and (
-                engine.key not in found or (item.layer_times_ms and not _timed(found, engine.key))
+                engine.key not in found or (item.layer_times_ms and not found[engine.key].layer_times_ms)
             ):
                 found[engine.key] = item
     return found
-
-
-def _timed(found: Mapping[str, Measurement], key: str) -> bool:
-    return bool(found[key].layer_times_ms)
 
 
 def fusion_facts(shown: Sequence[EngineFacts], measured: Mapping[str, Measurement]) -> tuple[FusionFacts, ...]:

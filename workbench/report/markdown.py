@@ -69,7 +69,7 @@ def _code(item: SearchFacts) -> Iterator[str]:
         lines = [code for name, code in repeat.code.items() if name.startswith("Shell")]
         if lines:
             yield f"{text(repeat.what)}:"
-            yield fenced("\n".join(lines), "sh")
+            yield fenced("\n".join(lines))
         if repeat.note:
             yield text(repeat.note)
 
@@ -136,7 +136,7 @@ def _repeats(report: Report) -> Iterator[str]:
     lines = [code for item in report.repeats for name, code in item.code.items() if name.startswith("Shell")]
     if lines:
         yield "## How to repeat"
-        yield fenced("\n".join(dict.fromkeys(lines)), "sh")
+        yield fenced("\n".join(dict.fromkeys(lines)))
     notes = [f"- {text(item.what)}: {text(item.note)}" for item in report.repeats if item.note]
     if notes:
         yield "\n".join(notes)
@@ -179,8 +179,8 @@ def _picked(row: Sequence[object], kept: Sequence[int]) -> tuple:  # type: ignor
     return tuple(row[place] for place in kept)
 
 
-def fenced(code: str, language: str) -> str:
-    """With a fence that is longer than any in the code."""
+def fenced(code: str) -> str:
+    """Lines for a shell, with a fence that is longer than any in the code."""
     longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}"
+    return f"{fence}sh\n{code}\n{fence}"

@@ -56,7 +56,8 @@ def _bench_line(study: Study, item: Measurement) -> str:
     engine = study.subject(item.name).engine
     if engine is None:
         return ""
-    shapes = [f"--shapes={name}:{_text(shape)}" for name, shape in item.shapes.items()] if _is_open(engine) else []
+    sizes = item.shapes if _is_open(engine) else {}
+    shapes = [f"--shapes={name}:{'x'.join(map(str, shape)) or 'scalar'}" for name, shape in sizes.items()]
     words = ["workbench", "bench", "--engine", engine.key[:_KEY], *shapes, "--iterations", str(len(item.times_ms))]
     words += ["--threads", str(item.threads)] if item.threads else []
     return shlex.join(words)
@@ -65,10 +66,6 @@ def _bench_line(study: Study, item: Measurement) -> str:
 def _is_open(engine: Engine) -> bool:
     """Whether the engine may take other sizes; ONNX Runtime's has no profiles and takes any that the model does."""
     return bool(engine.config.profiles) or engine.backend == "onnxruntime"
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "scalar"
 
 
 def _study_lines(study: Study) -> list[str]:

@@ -9,6 +9,7 @@ from workbench.errors import ConfigError
 from workbench.report.facts import Report
 from workbench.report.html import html
 from workbench.report.markdown import markdown
+from workbench.saving import replace_file
 
 _FORMS: dict[str, Callable[[Report], str]] = {".html": html, ".htm": html, ".md": markdown}
 
@@ -25,11 +26,8 @@ def save_report(report: Report, path: str | Path) -> Path:
     """Write it as the path's ending says, in one step; makes its folder. Returns where. Raises ConfigError."""
     path = check_path(path)
     text = _FORMS[path.suffix.lower()](report)
-    draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", errors="replace")
-        draft.replace(path)
+        replace_file(path, text.encode(errors="replace"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"{str(path)[:200]}: cannot be written ({why}); name a file in another folder.") from error

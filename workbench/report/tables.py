@@ -26,17 +26,8 @@ def is_number(text: str) -> bool:
 
 def engine_table(engines: Sequence[EngineFacts]) -> Table:
     heads = (
-        "engine",
-        "key",
-        "back end",
-        "precision",
-        "build s",
-        "plan MB",
-        "nodes",
-        "layers",
-        "runs on",
-        "built (UTC)",
-    )
+        "engine", "key", "back end", "precision", "build s", "plan MB", "nodes", "layers", "runs on", "built (UTC)",
+    )  # fmt: skip
     rows = tuple(
         (
             joined(item.names) or item.model, item.key[:12], f"{item.backend} {item.release}".strip(),

@@ -8,8 +8,7 @@ check(run, history.baseline("v1").runs[0], parse_percentage("5%"))     a regress
 from workbench.runs.differences import RunDifference, diff
 from workbench.runs.exporting import export_runs
 from workbench.runs.filters import Filter, parse_since
-from workbench.runs.history import Baseline, History
-from workbench.runs.recording import record_build
+from workbench.runs.history import Baseline, History, record_build
 from workbench.runs.records import (
     KINDS,
     Run,

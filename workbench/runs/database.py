@@ -64,7 +64,10 @@ class Database:
 
     @property
     def _writable(self) -> bool:
-        return os.access(self.path.parent, os.W_OK) and (not self.path.exists() or os.access(self.path, os.W_OK))
+        """Others may set the file aside, and begin it anew, between two looks."""
+        if not os.access(self.path.parent, os.W_OK):
+            return False
+        return os.access(self.path, os.W_OK) or not self.path.exists() or os.access(self.path, os.W_OK)
 
     def _try(self, attempt: Callable[[], Result]) -> Result:
         """Again, where the file was set aside, by this process or another."""
@@ -90,7 +93,7 @@ class Database:
                 connection.execute(begin)
                 result = work(connection)
                 connection.execute("COMMIT")
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 _raise_if_damaged(error)
                 raise
             finally:
@@ -191,8 +194,8 @@ class Database:
 
 def _raise_if_damaged(error: BaseException) -> None:
     """SQLite has a class of its own for what is malformed or no database; a file that lacks tables, or holds no text
-    where there should be some, is told as an operational error."""
+    where there should be some, is told as an operational error, and in words that are no text themselves."""
     words = ("no such table", "Could not decode")
     operational = isinstance(error, sqlite3.OperationalError) and any(text in str(error) for text in words)
-    if type(error) is sqlite3.DatabaseError or operational:
+    if type(error) is sqlite3.DatabaseError or operational or isinstance(error, UnicodeDecodeError):
         raise _Damaged(str(error)) from error

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.engine import Engine
 from workbench.errors import ConfigError, StoreError, UnknownRun
 from workbench.runs.database import Database
 from workbench.runs.filters import Filter
-from workbench.runs.records import Run, stamp
+from workbench.runs.records import Run, build_to_json, run_of_build, stamp
 from workbench.runs.rows import (
     TABLES,
     VERSION,
@@ -31,6 +32,8 @@ from workbench.types import Listener, LogLine, Progress
 
 FILE = "runs.sqlite"
 PATIENCE_S = 30.0
+_BUILDS_PATIENCE_S = 1.0
+"""A build does not wait for its row."""
 _NAME = r"\w[\w.+ -]{0,99}"
 """What may be called a baseline."""
 
@@ -105,7 +108,11 @@ class History:
 
     def get(self, prefix: str) -> Run:
         """The run whose id starts with `prefix`. Raises UnknownRun if none or several do."""
-        return self._database.read(lambda connection: by_prefix(connection, prefix), None) or unknown(prefix)
+        return self.find(prefix) or unknown(prefix)
+
+    def find(self, prefix: str) -> Run | None:
+        """As `get`, but None if there is none. Raises UnknownRun if there are several."""
+        return self._database.read(lambda connection: by_prefix(connection, prefix), None)
 
     def data(self, run: Run) -> Any:
         """What `add` was given with it. Raises UnknownRun."""
@@ -114,7 +121,7 @@ class History:
 
     def data_of(self, runs: Sequence[Run]) -> tuple[Any, ...]:
         """As `data`, of many at once, in their order."""
-        ids, nothing = [run.id for run in runs], dict[str, bytes]()
+        ids, nothing = [run.id for run in runs], dict[str, bytes | None]()
         zipped = self._database.read(lambda connection: zipped_of(connection, ids), nothing)
         return tuple(unzip(run.id, zipped) for run in runs)
 
@@ -165,3 +172,12 @@ class History:
             hint = f"there are {', '.join(known)}" if known else "`workbench runs name NAME ID` makes one"
             raise UnknownRun(f"there is no baseline {name!r}; {hint}.")
         return known[name]
+
+
+def record_build(engine: Engine, folder: Path, listener: Listener) -> None:
+    """Write a row into the history of this store; where that cannot be, the listener gets a warning."""
+    try:
+        history = History(folder, patience_s=_BUILDS_PATIENCE_S, listener=listener)
+        history.add(run_of_build(engine), build_to_json(engine))
+    except StoreError as error:
+        listener(LogLine("warning", f"The build is not in the history: {error}"))

@@ -6,14 +6,14 @@ import hashlib
 import json
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from workbench.accuracy import Difference, Interval, finite
 from workbench.engine import Engine
 from workbench.evaluation import Evaluation
-from workbench.machine import Gpu, Machine, this_machine
+from workbench.machine import Machine, machine_from_json, this_machine
 from workbench.model import Model
 from workbench.recipe import recipe_entries
 from workbench.timing import Measurement
@@ -114,7 +114,7 @@ def run_of_build(engine: Engine, *, note: str = "") -> Run:
         kind="build",
         note=note,
         **_what(None, engine, ""),
-        **_where(_machine_from_json(engine.machine)),
+        **_where(machine_from_json(engine.machine)),
     )
 
 
@@ -200,7 +200,3 @@ def _what(model: Model | None, engine: Engine | None, subject: str) -> dict[str,
 def _where(machine: Machine | None = None) -> dict[str, Any]:
     machine = machine or this_machine()
     return {"machine": str(machine), "machine_id": machine_id(machine)}
-
-
-def _machine_from_json(data: Mapping[str, Any]) -> Machine:
-    return Machine(**{**data, "gpus": tuple(Gpu(**gpu) for gpu in data["gpus"])})

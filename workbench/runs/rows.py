@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.accuracy import finite
+from workbench.accuracy import all_finite, finite
 from workbench.errors import StoreError, UnknownRun
 from workbench.runs.records import RESULTS, SETUP, Run
 from workbench.types import count_of
@@ -71,7 +71,7 @@ def _setup_number(connection: sqlite3.Connection, setup: tuple[Any, ...]) -> int
     row = connection.execute(f"SELECT number, {', '.join(SETUP)} FROM setups WHERE digest = ?", (digest,)).fetchone()
     if row is None:
         return _insert(connection, "setups", (None, digest, *setup))
-    if row[1:] != setup:  # SQLite does not see bits that flip within a row
+    if row[0] is None or row[1:] != setup:  # SQLite does not see bits that flip within a row
         raise sqlite3.DatabaseError(f"the setup {row[0]} is not what its digest tells")
     return int(row[0])
 
@@ -127,21 +127,25 @@ def unknown(prefix: str) -> Run:
     raise UnknownRun(f"no run has an id that starts with {prefix!r}; `workbench runs` lists them.")
 
 
-def zipped_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+def zipped_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, bytes | None]:
+    """None for what is damaged: a run always has data."""
+    found: dict[str, bytes | None] = {}
     for begin in range(0, len(ids), _FEW):
         part = ids[begin : begin + _FEW]
         marks = ", ".join("?" * len(part))
-        query = f"SELECT id, zipped FROM runs JOIN data USING (number) WHERE id IN ({marks})"
+        query = f"SELECT id, zipped FROM runs LEFT JOIN data USING (number) WHERE id IN ({marks})"
         found.update(connection.execute(query, part))
     return found
 
 
-def unzip(run_id: str, zipped: Mapping[str, bytes]) -> Any:
+def unzip(run_id: str, zipped: Mapping[str, bytes | None]) -> Any:
     if run_id not in zipped:
         raise UnknownRun(f"there is no run {run_id}; `workbench runs` lists them.")
+    content = zipped[run_id]
+    if content is None:  # SQLite does not see that a row has lost its place
+        raise StoreError(f"the data of the run {run_id} are missing; what the list tells remains.")
     try:
-        return json.loads(zlib.decompress(zipped[run_id]))
+        return json.loads(zlib.decompress(content))
     except (zlib.error, ValueError, TypeError) as error:
         raise StoreError(f"the data of the run {run_id} are damaged ({error}); what the list tells remains.") from error
 
@@ -161,10 +165,4 @@ def _json(data: Any) -> str:
     try:
         return json.dumps(data, allow_nan=False, separators=(",", ":"))
     except ValueError:
-        return json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {name: _finite(value) for name, value in data.items()}
-    return [_finite(value) for value in data] if isinstance(data, list | tuple) else finite(data)
+        return json.dumps(all_finite(data), allow_nan=False, separators=(",", ":"))

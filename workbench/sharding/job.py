@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -60,8 +60,8 @@ class Job:
 
     def run(
         self, work: Work, settings: Any, check: Callable[[Shard, Any], Result], shards: Iterator[Shard]
-    ) -> Iterator[Result]:
-        """The shards' results in their order."""
+    ) -> Generator[Result, None, None]:
+        """The shards' results in their order. Closed before its end, it takes their work from the workers."""
         shipment = Shipment(self.client, self.parcels, shared=self.sharding.shared)
         spread = Spread(
             client=self.client,

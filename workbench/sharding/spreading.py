@@ -11,26 +11,23 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from workbench.calibration.collect import BUDGET_BYTES, COLLECTING, collect, fills, fixed_batch, spread_over
 from workbench.calibration.collection import Collection, Repeated, load_collection, merge, save_collection
 from workbench.calibration.exposed import float_tensors
 from workbench.calibration.samples import Batch, Samples, Skipped, batches, choose, read_samples
 from workbench.comparing import PHASE
-from workbench.contest.feeding import Whole
-from workbench.engine import Engine, open_engine
-from workbench.errors import FeedError, StoreError
-from workbench.evaluation import Evaluation, Runs, evaluation_of
-from workbench.model import Model, load_model
-from workbench.reference import Reference
+from workbench.engine import Engine
+from workbench.errors import FeedError
+from workbench.evaluation import Evaluation, evaluation_of
+from workbench.model import Model
 from workbench.sharding.attempts import Nonsense
 from workbench.sharding.job import USUAL, Job, Sharding
-from workbench.sharding.parcels import Parcel, pack
+from workbench.sharding.opening import model_of, opened, parcel_of
+from workbench.sharding.parcels import pack
 from workbench.sharding.shards import Arithmetic, Shard, arithmetic, as_one, as_rows, cut, until_cancelled
-from workbench.store import EngineStore
 from workbench.tally import Tally, merge_tallies
 from workbench.types import Listener, LogLine, count_of, ignore
 
@@ -119,7 +116,7 @@ def _collect_shard(
     paths: Mapping[str, Path], samples: Samples, settings: _Collecting, cancel: threading.Event
 ) -> tuple[bytes, Arithmetic]:
     """On a worker: the collection's file."""
-    model = _model(paths[settings.model], settings.model)
+    model = model_of(paths[settings.model], settings.model)
     found = collect(
         model,
         samples,
@@ -185,7 +182,7 @@ def evaluate_on(
     cancel, skipped = cancel or threading.Event(), list[Skipped]()
     chosen = choose(len(samples), count, skip=skip)
     fed = batches(read_samples(samples, chosen, strict=strict, skipped=skipped), batch)
-    first, parcels = _parcel_of(reference), {name: _parcel_of(item) for name, item in others.items()}
+    first, parcels = parcel_of(reference), {name: parcel_of(item) for name, item in others.items()}
     job = Job(client, sharding, [first, *parcels.values()], PHASE, listener, cancel, len(chosen), skipped)
     keys = {name: parcel.key for name, parcel in parcels.items()}
     settings = _Evaluating(first.key, keys, batch, job.threads)
@@ -194,10 +191,6 @@ def evaluate_on(
     for item in skipped:
         listener(LogLine("warning", f"{item.id} is left out: {item.reason}"))
     return {name: evaluation_of(merge_tallies(tallies[name] for tallies in found)) for name in others}
-
-
-def _parcel_of(source: Model | Engine) -> Parcel:
-    return pack(source.folder if isinstance(source, Engine) else source)
 
 
 @dataclass(frozen=True)
@@ -214,26 +207,14 @@ def _evaluate_shard(
     """On a worker."""
     tallies = {name: Tally() for name in settings.others}
     with ExitStack() as stack:
-        reference = _opened(paths, settings.reference, settings.threads, stack)
-        others = {name: _opened(paths, key, settings.threads, stack) for name, key in settings.others.items()}
+        reference = opened(paths, settings.reference, settings.threads, stack)
+        others = {name: opened(paths, key, settings.threads, stack) for name, key in settings.others.items()}
         read = read_samples(samples, range(len(samples)), strict=True, skipped=[])
         for fed in until_cancelled(batches(read, settings.batch), cancel):
             expected = reference.run(fed.feeds)
             for name, runs in others.items():
                 tallies[name].add(expected, runs.run(fed.feeds), fed)
     return tallies, arithmetic(settings.threads)
-
-
-def _opened(paths: Mapping[str, Path], key: str, threads: int, stack: ExitStack) -> Runs:
-    """The sender's store vouches for an engine: it was checked there, and has the content that it had."""
-    path = paths[key]
-    if not path.is_dir():
-        model = _model(path, key)
-        resting = {"session.intra_op.allow_spinning": "0"}
-        return Whole(Reference(model, intra_op_num_threads=threads, **resting), model)
-    engine = EngineStore().load(path, trust=True)
-    session = stack.enter_context(open_engine(engine, threads=threads, in_turns=True))
-    return Whole(session, cast(Model, session))  # it looks at the inputs only
 
 
 @dataclass(frozen=True)
@@ -249,15 +230,3 @@ class _TallyCheck:
             if not isinstance(tally, Tally) or (tuple(tally.ids), tuple(tally.digests)) != (shard.ids, shard.digests):
                 raise Nonsense("scores of other samples")
         return tallies
-
-
-# ---- both
-
-
-@lru_cache(maxsize=2)
-def _model(path: Path, key: str) -> Model:
-    """Read once for all shards."""
-    model = load_model(path)
-    if model.sha256 != key:
-        raise StoreError(f"{path}: was changed while it was read.")
-    return model

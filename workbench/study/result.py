@@ -16,6 +16,7 @@ from workbench.comparison import Contestant as Compared
 from workbench.engine import Engine
 from workbench.errors import ConfigError, ViewError
 from workbench.machine import this_machine
+from workbench.saving import replace_file
 from workbench.tables import Table
 from workbench.terminal import table
 from workbench.timing import Measurement, format_rate, measurement_from_json
@@ -158,12 +159,9 @@ class Study:
 
     def _repr_html_(self) -> str:
         head, *rows = self.rows()
-        heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-        caption = f"<caption>{escape(self.recorded)}</caption>" if self.recorded else ""
         notes = "".join(f"<p>{escape(text)}</p>" for text in self.notes)
         below = self.comparison._repr_html_() if self.comparison is not None else ""
-        return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>{notes}{below}"
+        return f"{Table(self.recorded, head, tuple(rows))._repr_html_()}{notes}{below}"
 
     def to_json(self) -> dict[str, Any]:
         """Raw times, provenance and scores; engines by key."""
@@ -205,11 +203,8 @@ def study_from_json(data: Mapping[str, Any]) -> Study:
 def save_study(study: Study, path: str | Path) -> Path:
     """Write a study with its raw times, whole or not at all; returns the path. Raises ConfigError."""
     path = Path(path).expanduser()
-    draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(gzip.compress(json.dumps(study.to_json()).encode(), mtime=0))
-        draft.replace(path)
+        replace_file(path, gzip.compress(json.dumps(study.to_json()).encode(), mtime=0))
     except OSError as error:
         raise ConfigError(f"{path}: the study cannot be written there ({error.strerror}).") from error
     return path

@@ -14,7 +14,7 @@ from pathlib import Path
 from workbench import backends
 from workbench.build_process import run_child
 from workbench.cutting import Cutter
-from workbench.errors import BackendError, ConfigError, ShapeError
+from workbench.errors import ConfigError, ShapeError
 from workbench.model import Model, operator
 from workbench.subgraphs.grouping import Group, group_nodes
 from workbench.subgraphs.releases import refused_by_release
@@ -128,9 +128,7 @@ def find_support(
     process dies, ModelError when external weights are gone, Cancelled.
     """
     _ = model.stamps  # without its weights the parser would refuse what it takes
-    here = backends.load(backend).support()
-    if not here.can_build:
-        raise BackendError(here.build_reason)
+    backends.ready(backends.load(backend).support())
     excluded = {**(refused_by_release(model, release) if release else {}), **_disabled(model, disable_ops)}
     task = {"task": "find_support", "excluded": excluded}
     with tempfile.TemporaryDirectory() as folder:

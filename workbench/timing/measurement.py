@@ -11,8 +11,8 @@ import numpy as np
 
 from workbench.accuracy import Interval
 from workbench.conditions import Conditions, conditions_from_json
-from workbench.machine import Gpu, Machine
-from workbench.timing.statistics import drift, independent_runs, mean_interval, median_interval, quantile_ms
+from workbench.machine import Machine, machine_from_json
+from workbench.timing.statistics import drift, independent_runs, median_interval, quantile_ms
 from workbench.types import Shape, count_of
 
 FEW_RUNS = 10
@@ -68,10 +68,6 @@ class Measurement:
     def host_median(self) -> Interval | None:
         return median_interval(self.host_times_ms) if self.host_times_ms else None
 
-    @cached_property
-    def mean(self) -> Interval:
-        return mean_interval(self.times_ms)
-
     @property
     def median_ms(self) -> float:
         return float(np.median(self.times_ms))
@@ -116,15 +112,24 @@ class Measurement:
         return tuple(found)
 
     @property
-    def provenance(self) -> str:
-        """How and where, in a few sentences: clock, copies, graph, threads, conditions, releases, machine."""
+    def clocked(self) -> str:
+        """What was counted, by whom: clock, copies, graph, threads."""
         copies = {None: "", True: "copies included", False: "copies not counted"}[self.copies]
         graph = {None: "", True: "CUDA graph", False: "no CUDA graph"}[self.cuda_graph]
         threads = count_of(self.threads, "thread") if self.threads else ""
+        return ", ".join(filter(None, (self.clock, copies, graph, threads)))
+
+    @property
+    def released(self) -> str:
+        """'onnxruntime 1.23.0, numpy 2.3.0'."""
+        return ", ".join(f"{name} {release}" for name, release in self.releases.items())
+
+    @property
+    def provenance(self) -> str:
+        """How and where, in a few sentences: clock, copies, graph, threads, conditions, releases, machine."""
         rivals = f"in turns with {', '.join(self.rivals)}" if self.rivals else ""
-        releases = ", ".join(f"{name} {release}" for name, release in self.releases.items())
-        how = ", ".join(filter(None, (self.clock, copies, graph, threads, rivals)))
-        return ". ".join(filter(None, (how, str(self.conditions or ""), releases, str(self.machine))))
+        how = ", ".join(filter(None, (self.clocked, rivals)))
+        return ". ".join(filter(None, (how, str(self.conditions or ""), self.released, str(self.machine))))
 
     def to_json(self) -> dict[str, Any]:
         """Raw times and provenance; derived numbers are not in it."""
@@ -133,10 +138,10 @@ class Measurement:
 
 def measurement_from_json(data: Mapping[str, Any]) -> Measurement:
     """The inverse of Measurement.to_json."""
-    machine, conditions = data["machine"], data["conditions"]
+    conditions = data["conditions"]
     values = {
         **data,
-        "machine": Machine(**{**machine, "gpus": tuple(Gpu(**gpu) for gpu in machine["gpus"])}),
+        "machine": machine_from_json(data["machine"]),
         "conditions": conditions_from_json(conditions) if conditions else None,
         "shapes": {name: tuple(shape) for name, shape in data["shapes"].items()},
         "layer_times_ms": {name: tuple(times) for name, times in data["layer_times_ms"].items()},

@@ -36,10 +36,12 @@ class Throughput:
 
     @property
     def per_s(self) -> Interval:
-        """Pictures (or rows) per second of all streams, with 95 % confidence."""
+        """Pictures (or rows) per second of all streams, with 95 % confidence; it reaches as far as the rate as a whole,
+        which may lie outside where the machine held one window up."""
         found = mean_interval([self.batch * runs / seconds for runs, seconds in self.windows])
         runs, seconds = map(sum, zip(*self.windows, strict=True))
-        return Interval(self.batch * runs / seconds, max(found.low, 0.0), found.high)
+        rate = self.batch * runs / seconds
+        return Interval(rate, min(max(found.low, 0.0), rate), max(found.high, rate))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,6 +1,6 @@
 """Which input shapes a model is asked for, and how often: in memory, or read from a log.
 
-traffic_lines tells the forms of a log. Empty lines and those that begin with # are passed over; inputs of fixed shape
+`lines` tells the forms of a log. Empty lines and those that begin with # are passed over; inputs of fixed shape
 may be left away.
 """
 

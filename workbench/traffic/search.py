@@ -1,7 +1,7 @@
 """Points parted into groups, each of which costs its weight times what the smallest corner above all its points costs.
 
 The points are sizes of requests, the corner is the largest shape of a profile. A chain and a dozen points are parted as
-traffic_exact does. Others are covered by corners chosen greedily from candidates; corners are exchanged for better ones
+`exact` does. Others are covered by corners chosen greedily from candidates; corners are exchanged for better ones
 until none is found, from two starts. Nothing is random.
 """
 

@@ -10,8 +10,8 @@ from workbench.report.engines import Stock
 from workbench.report.facts import Repeat
 from workbench.snippets import python_code, shell_line, shown_path
 from workbench.tuning.candidate import Candidate
+from workbench.tuning.findings import Best, Findings
 from workbench.tuning.goals import Limit
-from workbench.tuning.shown import Shown, Winner
 
 _BYTES = ("size", "memory")
 
@@ -22,7 +22,7 @@ def limit_text(limit: Limit) -> str:
     return f"{limit.objective}{sign}{int(limit.bound) if limit.objective in _BYTES else f'{limit.bound:g}'}"
 
 
-def search_again(tuned: Shown, model: Model | None, again: Mapping[str, str] | None = None) -> Repeat:
+def search_again(tuned: Findings, model: Model | None, again: Mapping[str, str] | None = None) -> Repeat:
     """model: as it is now, if it is at hand. again: code that is known to do it, by title."""
     what = "Search again"
     if again:
@@ -44,7 +44,7 @@ def search_again(tuned: Shown, model: Model | None, again: Mapping[str, str] | N
     return Repeat(what, {"Shell": shlex.join(words), "Python": _python(tuned, path)}, " ".join(notes))
 
 
-def _python(tuned: Shown, path: str) -> str:
+def _python(tuned: Findings, path: str) -> str:
     limits = ", ".join(f"Limit({item.objective!r}, {item.bound!r})" for item in tuned.goals.limits)
     goals = [repr(tuned.goals.objectives)]
     goals += [f"({limits},)"] if limits else []
@@ -61,7 +61,7 @@ def _python(tuned: Shown, path: str) -> str:
     ])  # fmt: skip
 
 
-def build_again(candidate: Candidate, best: Winner, stock: Stock, model_sha256: str) -> Repeat:
+def build_again(candidate: Candidate, best: Best, stock: Stock, model_sha256: str) -> Repeat:
     """Lines that build the best engine and open it as it was measured. model_sha256: of the model that was searched."""
     what = f"Build and open {candidate}"
     in_parts = candidate.min_subgraph_size is not None
@@ -79,7 +79,7 @@ def build_again(candidate: Candidate, best: Winner, stock: Stock, model_sha256: 
     return Repeat(what, {"Shell": shell, "Python": "\n".join(code)})
 
 
-def _in_parts(model: Model, candidate: Candidate, best: Winner) -> str:
+def _in_parts(model: Model, candidate: Candidate, best: Best) -> str:
     *lines, _, _ = python_code(model, best.config, candidate.backend).splitlines()  # all but the build of the whole
     lines.append(f"parts = wb.partition(model, {candidate.backend!r}, {candidate.min_subgraph_size})")
     lines.append(f"session = wb.HybridSession(wb.build_parts(parts, config){_threads(candidate)})")

@@ -26,7 +26,7 @@ def _of_finals(work: Finals, result: Any) -> str:
     if not isinstance(result, Study):
         return f"it answered with a {type(result).__name__}, not with a study"
     names = {item.name for item in result.measurements}
-    return "" if names and names <= set(work.names) else "it answered for others than the finalists"
+    return "" if names and names <= work.candidates.keys() else "it answered for others than the finalists"
 
 
 def _of_trial(work: Job, ground: Ground, result: Any) -> str:

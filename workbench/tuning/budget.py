@@ -13,11 +13,13 @@ from workbench.errors import ConfigError
 @dataclass(frozen=True)
 class Budget:
     """Whichever is spent first ends the search. trials: in all, with those from before it was stopped. minutes: of this
-    call; what is under way is finished. patience_s: a worker that tells nothing for so long hangs."""
+    call; what is under way is finished. patience_s: a worker that tells nothing for so long hangs. finals_again: the
+    finalists are measured in turns also where the same ones were by an earlier call."""
 
     trials: int | None = 25
     minutes: float | None = None
     patience_s: float = 900.0
+    finals_again: bool = False
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:
@@ -34,6 +36,10 @@ class Controls:
     stop: threading.Event = field(default_factory=threading.Event)
     pause: threading.Event = field(default_factory=threading.Event)
     cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.pause.is_set() and not self.stop.is_set()
 
 
 @dataclass(frozen=True)

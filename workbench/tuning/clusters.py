@@ -6,8 +6,10 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +33,10 @@ _lock, _wanting, _levels = threading.Lock(), list[None](), dict[str, int]()
 def connect(scheduler: Any = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[Crew]:
     """The crew of a scheduler, as long as the context lasts.
 
-    scheduler: None for this process alone; 'local' for `local_cluster()`; an address such as 'tcp://host:8786'; the
-    path of a scheduler file; a dask.distributed Client, or any cluster object (LocalCluster, LocalCUDACluster,
-    SLURMCluster, KubeCluster, ...), which both stay open. Meanwhile Dask's log is quiet: what goes wrong is told as
-    failures and errors.
+    scheduler: None for this process alone; 'local' for `local_cluster()`, 'local:4' for one of four workers; an address
+    such as 'tcp://host:8786'; the path of a scheduler file; a dask.distributed Client, or any cluster object
+    (LocalCluster, LocalCUDACluster, SLURMCluster, KubeCluster, ...), which both stay open. Meanwhile Dask's log is
+    quiet: what goes wrong is told as failures and errors.
 
     Raises ConfigError for what is none of these, BackendError where no scheduler answers within `timeout_s`.
     """
@@ -70,22 +72,36 @@ def local_cluster(workers: int | None = None, *, dashboard: bool = True) -> Spec
     common = {"host": _HOST, "security": security, "protocol": "tls"}
     worker = {**common, "nthreads": 1, "memory_limit": 0, **quiet}
     options = {**common, "port": 0, "dashboard": dashboard, "dashboard_address": f"{_HOST}:0"}
+    workers_of = {
+        number: {"cls": Nanny, "options": {**worker, "env": environment}}
+        for number, environment in enumerate(environments)
+    }
     try:
-        return SpecCluster(
-            scheduler={"cls": Scheduler, "options": options},
-            workers={
-                number: {"cls": Nanny, "options": {**worker, "env": environment}}
-                for number, environment in enumerate(environments)
-            },
-            name="workbench",
-            security=security,
-            **quiet,
-        )
+        with _ctrl_c_for_us_alone():
+            return SpecCluster(
+                scheduler={"cls": Scheduler, "options": options}, workers=workers_of, name="workbench",
+                security=security, **quiet,
+            )  # fmt: skip
     except Exception as error:  # Dask raises what starting processes raises
         raise BackendError(
             f"no cluster could be started on this machine ({error}). In a script, start it below "
             '`if __name__ == "__main__":`, as its workers import the script.'
         ) from error
+
+
+@contextlib.contextmanager
+def _ctrl_c_for_us_alone() -> Iterator[None]:
+    """A terminal sends SIGINT to every process of the command. Those that are started within, and by threads that are,
+    never get it: workers end when the work is cancelled."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # while multiprocessing starts it, it lets SIGINT through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def worker_environments(gpus: Sequence[str], workers: int | None) -> list[dict[str, str]]:
@@ -117,8 +133,11 @@ def open_client(scheduler: Any, timeout_s: float = TIMEOUT_S) -> Iterator[Client
         yield scheduler
         return
     with contextlib.ExitStack() as stack:
-        if scheduler == LOCAL:
-            scheduler = stack.enter_context(local_cluster())
+        name, _, number = scheduler.partition(":") if isinstance(scheduler, str) else ("", "", "")
+        if name == LOCAL:
+            if number and not number.isdecimal():
+                raise ConfigError(f"{scheduler!r}: write how many workers shall be started, such as local:2.")
+            scheduler = stack.enter_context(local_cluster(int(number) if number else None))
         yield stack.enter_context(_opened(scheduler, timeout_s))
 
 
@@ -128,6 +147,7 @@ def _opened(scheduler: Any, timeout_s: float) -> Iterator[Client]:
     from distributed import Client
 
     where, how = _place(scheduler)
+    gc.collect()  # one that failed elsewhere closes itself now: while the next one starts, that would hang
     failure = ""
     try:
         client = Client(**how, timeout=timeout_s, set_as_default=False)

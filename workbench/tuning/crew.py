@@ -65,8 +65,6 @@ class Crew(Protocol):
     ) -> Collection:
         """The ranges of all of these samples, the same whoever gathers them; see materials.Gather."""
 
-    def close(self) -> None: ...
-
 
 def perform(
     work: Work,
@@ -131,5 +129,3 @@ class Alone:
         self, model: Model, samples: Samples, partial: Path, listener: Listener, cancel: threading.Event | None
     ) -> Collection:
         return gather_here(model, samples, partial, listener, cancel)
-
-    def close(self) -> None: ...

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future as Handle
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration.collection import Collection
 from workbench.calibration.sample import Samples
-from workbench.errors import BackendError, WorkbenchError
+from workbench.errors import BackendError
 from workbench.model import Model
-from workbench.sharding.shipment import Shipment
 from workbench.sharding.spreading import collect_on
 from workbench.tuning.crew import Hear, Report, Work, perform
 from workbench.tuning.dask_engines import bring_engine
 from workbench.tuning.dask_members import Members
+from workbench.tuning.dask_orders import Orders, Placed
 from workbench.tuning.dask_watch import (
     CLOSED,
     DIED,
@@ -36,34 +32,18 @@ from workbench.tuning.dask_watch import (
     Told,
     Watch,
 )
-from workbench.tuning.dask_worker import CANCELLED, DONE, LACKING, REPLACED, Order, label_of, packed
+from workbench.tuning.dask_worker import CANCELLED, DONE, LACKING, REPLACED
 from workbench.tuning.ground import Ground
 from workbench.types import Listener, LogLine
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 _POLL_S = 0.1
 _STRAGGLERS_S, _OTHERS_S = 15.0, 5.0
 """So long is waited for those that came with the first, and for others where all are refused."""
 LEFT = "the worker had left before"
 STOPPED = "stopped; nothing was left behind."
-
-
-@dataclass
-class _Given:
-    """A work under way. ticket: of its last try. sent: keys of its parcels that went along. is_lost: with the
-    connection."""
-
-    work_id: str
-    work: Work
-    worker: str
-    ticket: str = ""
-    future: Future | None = None
-    handle: Handle[None] | None = None
-    sent: set[str] = field(default_factory=set)
-    is_lost: bool = False
-    is_stopping: bool = False
 
 
 class DaskCrew:
@@ -76,30 +56,27 @@ class DaskCrew:
     def __init__(
         self, client: Client, function: Callable[..., Any] = perform, patience: Patience | None = None
     ) -> None:
-        self._client, self._function, self._patience = client, function, patience or Patience()
-        self._token, self._numbers = secrets.token_hex(4), itertools.count(1)
-        self._topic = f"workbench-crew-{self._token}"
+        self._client, self._patience = client, patience or Patience()
+        self._orders = Orders(client, function)
         self.members = Members()
-        self._given: dict[str, _Given] = {}
-        self._shipments: dict[str, Shipment] = {}
         self._reports: list[Report] = []
         self._heard: list[tuple[str, Any]] = []
         self._gone, self._is_new, self._stop_at = "", True, 0.0
-        self._watch = Watch(client, self._topic, self._patience)
+        self._watch = Watch(client, self._orders.topic, self._patience)
 
     # ---- the protocol
 
     def grounds(self) -> Mapping[str, Ground]:
         """Waits for a first worker, and where all have left for one to come back."""
         self._take_news(0.0)
-        if self._is_new or not (self.members.grounds or self._given or self._reports):
+        if self._is_new or not (self.members.grounds or self._orders.given or self._reports):
             self._await_somebody()
             self._is_new = False
         self._check()
         return self.members.grounds
 
     def give(self, work_id: str, work: Work, worker: str) -> None:
-        self._submit(_Given(work_id, work, worker))
+        self._submit(Placed(work_id, work, worker))
 
     def wait(self, timeout_s: float, hear: Hear) -> Sequence[Report]:
         end = time.monotonic() + timeout_s
@@ -115,14 +92,14 @@ class DaskCrew:
 
     def drop(self, work_id: str) -> None:
         self._reports = [report for report in self._reports if report.work_id != work_id]
-        for item in [item for item in self._given.values() if item.work_id == work_id]:
+        for item in [item for item in self._orders.given.values() if item.work_id == work_id]:
             self._free(item)
 
     def stop(self) -> None:
         """Those that do not end soon are dropped, and reported all the same, however often this is called."""
-        if not any(item.is_stopping for item in self._given.values()):
+        if not any(item.is_stopping for item in self._orders.given.values()):
             self._stop_at = time.monotonic() + self._patience.stop_s
-        for item in [item for item in self._given.values() if not item.is_stopping]:
+        for item in [item for item in self._orders.given.values() if not item.is_stopping]:
             item.is_stopping = True
             self._watch.ask_to_stop(item.worker, item.ticket)
 
@@ -139,60 +116,27 @@ class DaskCrew:
         return collect_on(self._client, model, samples, count=None, listener=listener, cancel=cancel)
 
     def close(self) -> None:
-        under_way = [(item.worker, item.ticket, item.future) for item in self._given.values() if item.future]
+        under_way = [(item.worker, item.ticket, item.future) for item in self._orders.given.values() if item.future]
         self._watch.close(under_way)
-        self._given.clear()
-        self._shipments.clear()
+        self._orders.close()
 
     # ---- works
 
-    def _submit(self, item: _Given) -> None:
+    def _submit(self, item: Placed) -> None:
         met = self.members.met.get(item.worker)
-        if met is None:
-            self._report(item, failure=LEFT)
-            return
-        item.ticket = f"{next(self._numbers)}x{self._token}"
-        order = Order(item.ticket, self._topic, met.instance, self._function, item.work, met.ground)
-        try:
-            data = self._shipment(item.work).data(sorted(item.sent), item.worker) if item.sent else {}
-            item.future = self._client.submit(
-                *(*packed(order), data),
-                key=f"{label_of(item.work)}-{item.ticket}",
-                workers=[item.worker],
-                allow_other_workers=False,
-                pure=False,
-            )
-        except WorkbenchError as error:
-            self._report(item, failure=str(error))
-        except Exception as error:  # it cannot be pickled, or the client was closed
-            self._report(item, failure=f"it could not be given out ({type(error).__name__}: {error})")
+        future = LEFT if met is None else self._orders.submit(item, met)
+        if isinstance(future, str):
+            self._report(item, failure=future)
         else:
-            self._given[item.ticket], item.handle = item, self._watch.follow(item.ticket, item.future)
+            item.handle = self._watch.follow(item.ticket, future)
 
-    def _shipment(self, work: Work) -> Shipment:
-        """One for all works of a task, so that the content comes to the cluster once."""
-        task = work.task
-        if task.key not in self._shipments:
-            self._shipments[task.key] = Shipment(self._client, task.parcels)
-        return self._shipments[task.key]
-
-    def _report(self, item: _Given, result: Any = None, failure: str = "", cancelled: bool = False) -> None:
-        self._forget(item)
+    def _report(self, item: Placed, result: Any = None, failure: str = "", cancelled: bool = False) -> None:
+        self._orders.forget(item)
         self._reports.append(Report(item.work_id, item.worker, result, failure, cancelled))
 
-    def _forget(self, item: _Given) -> None:
-        """What still comes of it is of no interest; Dask forgets it with its future."""
-        self._given.pop(item.ticket, None)
-        if item.handle is not None:
-            item.handle.cancel()
-        item.future = None
-        if not any(other.sent for other in self._given.values()):
-            for shipment in self._shipments.values():
-                shipment.release()
-
-    def _free(self, item: _Given) -> None:
+    def _free(self, item: Placed) -> None:
         future = item.future
-        self._forget(item)
+        self._orders.forget(item)
         if item.worker in self.members.met and future is not None:
             self.members.hold(item.worker)
             self._watch.free(item.worker, item.ticket, future)
@@ -207,13 +151,13 @@ class DaskCrew:
             while True:
                 self._take(self._watch.news.get_nowait())
         if self._stop_at and time.monotonic() > self._stop_at:
-            for item in [item for item in self._given.values() if item.is_stopping]:
+            for item in [item for item in self._orders.given.values() if item.is_stopping]:
                 self._free(item)
                 self._reports.append(Report(item.work_id, item.worker, failure=STOPPED, cancelled=True))
 
     def _take(self, news: News) -> None:
         if isinstance(news, Told):
-            item = self._given.get(news.ticket)
+            item = self._orders.given.get(news.ticket)
             self._heard += [(item.work_id, event) for event in news.events] if item is not None else []
         elif isinstance(news, Ended):
             self._end(news)
@@ -227,7 +171,7 @@ class DaskCrew:
             self._gone = news.reason
 
     def _end(self, news: Ended) -> None:
-        item, answer = self._given.get(news.ticket), news.answer
+        item, answer = self._orders.given.get(news.ticket), news.answer
         if item is None:
             return
         if isinstance(answer, str):
@@ -241,7 +185,7 @@ class DaskCrew:
         elif kind == LACKING and item.is_stopping:
             self._report(item, failure=STOPPED, cancelled=True)
         elif kind == LACKING and not item.sent.issuperset(content):
-            self._given.pop(item.ticket)
+            self._orders.given.pop(item.ticket)
             item.sent.update(content)  # and again what went before: its worker may be another one under this address
             self._submit(item)
         elif kind == LACKING:
@@ -257,10 +201,11 @@ class DaskCrew:
     def _see(self, workers: frozenset[str]) -> None:
         """A work whose worker is not there any more is lost."""
         self.members.see(workers)
-        for item in [item for item in self._given.values() if item.is_lost]:  # before the scheduler answered again
+        given = tuple(self._orders.given.values())
+        for item in [item for item in given if item.is_lost]:  # before the scheduler answered again
             self._report(item, failure="the connection to the scheduler broke")
             self._watch.ask_to_stop(item.worker, item.ticket)
-        for item in [item for item in self._given.values() if item.worker not in workers]:
+        for item in [item for item in given if not item.is_lost and item.worker not in workers]:
             future = item.future
             self._report(item, failure=DIED)
             if future is not None:
@@ -309,6 +254,6 @@ class DaskCrew:
         heard, self._heard = self._heard, []
         for work_id, event in heard:
             hear(work_id, event)
-        for item in tuple(self._given.values())[:1]:
+        for item in tuple(self._orders.given.values())[:1]:
             while self.members.untold:
                 hear(item.work_id, LogLine("warning", self.members.untold.pop(0)))

@@ -21,6 +21,7 @@ from workbench.tuning.task import Task
 from workbench.tuning.trying import made_ready
 from workbench.types import Feeds, Listener, Progress, ignore
 
+TURNS = "Measuring the finalists in turns"
 MOST = 8
 """So many candidates are measured against each other at most."""
 
@@ -37,10 +38,6 @@ class Finals:
     def timing(self) -> Timing:
         usual = self.task.timing
         return Timing(2 * usual.iterations, usual.warmup, None if usual.limit_s is None else 2 * usual.limit_s)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.candidates)
 
 
 def run_finals(
@@ -81,7 +78,7 @@ def run_finals(
             subjects[name] = Subject(name, candidate.backend, candidate.precision, engine, build_s, size)
         if not sessions:
             raise BackendError("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
-        listener(Progress("Measuring the finalists in turns", 0, None))
+        listener(Progress(TURNS, 0, None))
         measured = measure_together(sessions, feeds, finals.timing, listener=listener, cancel=cancel)
     return Study(
         id=secrets.token_hex(6),

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from workbench.accuracy import Interval
 from workbench.errors import ConfigError
 from workbench.tuning.candidate import KNOBS, Candidate, knob_text
+from workbench.tuning.findings import Findings, lane_of, trials_of
 from workbench.tuning.goals import Limit
 from workbench.tuning.scale import Scale, Span, lowered, scale, span
-from workbench.tuning.shown import Shown, lane_of, trials_of
 from workbench.tuning.trial import Trial
 
 _MOST_LABELS, _FEW = 8, 12
@@ -50,7 +50,7 @@ class FrontFacts(NamedTuple):
     bounds: tuple[Bound, ...]
 
 
-def front_facts(tuned: Shown, column: str, x: str, y: str) -> FrontFacts:
+def front_facts(tuned: Findings, column: str, x: str, y: str) -> FrontFacts:
     lane = lane_of(tuned, column)
     found = [item for item in trials_of(tuned, lane.name) if item.is_complete and item.score is not None]
     metric = next((item.score.metric for item in found if item.score), "")

@@ -13,8 +13,8 @@ from workbench.plots.ink import Pen
 from workbench.plots.labels import Box, place_labels
 from workbench.plots.palette import PAPER, QUIET, TEXT, by_precision
 from workbench.plots.plot import number
+from workbench.tuning.findings import Findings, lane_of, trials_of
 from workbench.tuning.front_facts import Bound, FrontFacts, FrontMark, front_facts, whiskered
-from workbench.tuning.shown import Shown, lane_of, trials_of
 from workbench.tuning.trial import FAILED, PRUNED
 from workbench.types import count_of
 
@@ -27,7 +27,7 @@ _HEIGHT_PX, _TALL_PX, _MOST_IN_THE_WAY = 380, 310, 40
 _BIG_PX, _SMALL_PX, _RING_PX = 11.0, 7.5, 21.0
 
 
-def front_plot(tuned: Shown, column: str = "", x: str = "latency", y: str = "accuracy") -> Plot:
+def front_plot(tuned: Findings, column: str = "", x: str = "latency", y: str = "accuracy") -> Plot:
     """x, y: objectives. The column is the first by default. Raises ConfigError where nothing was measured yet."""
     facts = front_facts(tuned, column, x, y)
     ends = ("interval from", "to")
@@ -47,7 +47,7 @@ def _numbers(item: Interval) -> tuple[str, str, str]:
     return number(item.value) if math.isfinite(item.value) else "not finite", ends[0], ends[1]
 
 
-def _notes(tuned: Shown, column: str, facts: FrontFacts) -> list[str]:
+def _notes(tuned: Findings, column: str, facts: FrontFacts) -> list[str]:
     notes = [f"{tuned.recorded[:1].upper()}{tuned.recorded[1:]}; not measured here."] if tuned.recorded else []
     notes.append(
         "Steps: nothing measured within the limits is better in both. Large marks: the front in all that was asked "

@@ -16,7 +16,7 @@ from workbench.types import format_size, parse_size
 OBJECTIVES = ("latency", "throughput", "accuracy", "size", "memory")
 """latency: median ms of a run. throughput: rows per second, one run after the other. accuracy: what is lost of it, in
 points or percent. size: bytes of the plan. memory: bytes that the open engine takes, on the GPU or else in the process
-(there as far as the system tells)."""
+(there as far as the system tells; see memory.py)."""
 CAUTION = 1.25
 MEMORY_SLACK, MEMORY_SHARE = 1 << 20, 0.05
 """What two readings of the memory of one engine may differ by: bytes, and a share of them."""
@@ -201,6 +201,15 @@ def value_text(objective: str, value: float, metric: str = "") -> str:
     if objective == "throughput":
         return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"
     return f"{value:.2f} %" if metric == "relative" else f"{value:.2f} points"
+
+
+def goals_to_json(goals: Goals) -> dict[str, Any]:
+    limits = [{"objective": item.objective, "bound": item.bound} for item in goals.limits]
+    return {"objectives": list(goals.objectives), "limits": limits, "metric": goals.metric}
+
+
+def goals_from_json(data: Mapping[str, Any]) -> Goals:
+    return Goals(tuple(data["objectives"]), tuple(Limit(**item) for item in data["limits"]), data["metric"])
 
 
 def score_to_json(score: Score) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from html import escape
 
 from workbench.plots import Plot, svg
 from workbench.tables import Table
+from workbench.tuning.findings import Column, Findings, trials_of
 from workbench.tuning.plots import plots_of
-from workbench.tuning.shown import Lane, Shown, trials_of
 
 _IMPORTANCE_PX = 520
 _QUIET = "style='opacity: 0.75; margin: 4px 0'"
 
 
-def tuned_html(tuned: Shown) -> str:
+def tuned_html(tuned: Findings) -> str:
     """The body of `_repr_html_`; nothing in it can be more than text."""
     head = f"{tuned.model}: {tuned.goals}"
     recorded = f"<p><b>{_words(tuned.recorded)}</b></p>" if tuned.recorded else ""
@@ -24,7 +24,7 @@ def tuned_html(tuned: Shown) -> str:
     return f"<div class='wb-tuned'>{''.join(parts)}</div>"
 
 
-def told(tuned: Shown) -> str:
+def told(tuned: Findings) -> str:
     """'finished after 44 s. 28 trials: 20 measured, ...'; nothing is said of seconds that nobody has counted."""
     after = f" after {tuned.seconds:,.0f} s" if tuned.seconds else ""
     return f"{tuned.state}{after}. {tuned.summary}."
@@ -34,7 +34,7 @@ def _words(text: str) -> str:
     return escape(f"{text[:1].upper()}{text[1:]}")
 
 
-def _lane(tuned: Shown, lane: Lane, *, named: bool) -> str:
+def _lane(tuned: Findings, lane: Column, *, named: bool) -> str:
     head = f"<p><b>{escape(lane.name)}</b></p>" if named else ""
     plots = "".join(_figure(plot, place) for place, plot in enumerate(plots_of(tuned, lane.name)))
     front = tuned.rows(lane.name)
@@ -43,7 +43,7 @@ def _lane(tuned: Shown, lane: Lane, *, named: bool) -> str:
     return f"{head}{_best(tuned, lane)}{shown}{plots}{_paragraphs([*sizes, *lane.left_out])}"
 
 
-def _best(tuned: Shown, lane: Lane) -> str:
+def _best(tuned: Findings, lane: Column) -> str:
     best = lane.best
     if best is None:
         return ""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from workbench.runs import History
 from workbench.store import EngineStore
 from workbench.tuning.candidate import Candidate
+from workbench.tuning.findings import Column
 from workbench.tuning.goals import Goals, Score
 from workbench.tuning.ground import Ground
 from workbench.tuning.ledger import find_trial, still_there, trials_of
 from workbench.tuning.plan import Plan
-from workbench.tuning.result import Column
 from workbench.tuning.search import BEGUN, Search
 from workbench.tuning.space import Rules, sizes
+from workbench.tuning.task import Task
 from workbench.tuning.trial import FAILED, Trial
+from workbench.tuning.trying import Job
 
 ATTEMPTS = 3
 """On so many workers a candidate is tried that workers died of, or answered nonsense to."""
@@ -29,7 +31,8 @@ FINALS = ""
 class Lane:
     """ground: of the first worker of this column. trials: by id. front: of those that are complete and within the
     limits, by id. retry: candidates that wait for another worker, by key. failures, avoided: what went wrong with a
-    candidate, and on which workers, by its key."""
+    candidate, and on which workers, by its key. is_done: its finalists were handed out, or need not be. result: its
+    finalists, finals and best so far."""
 
     ground: Ground
     goals: Goals
@@ -70,6 +73,15 @@ class Lane:
         picked = [names[place * (len(names) - 1) // max(count - 1, 1)] for place in range(count)]
         return {str(self.trials[name].candidate): self.front[name] for name in picked}
 
+    def job(self, task: Task, candidate: Candidate) -> Job:
+        return Job(task, candidate, self.rivals(), 1 + len(self.failures.get(candidate.key, ())))
+
+    def give_back(self) -> None:
+        """Those that wait for another worker; the next call of this search begins with them."""
+        for candidate in self.retry.values():
+            self.search.give_back(candidate)
+        self.retry.clear()
+
     def next_retry(self, worker: str, present: Collection[str]) -> Candidate | None:
         """One that this worker may try again. present: the workers of this column."""
         key = next((key for key in self.retry if self.may_try(key, worker, present)), None)
@@ -86,6 +98,12 @@ class Lane:
         found.append(f"{worker}: {failure}")
         self.avoided.setdefault(key, set()).add(worker)
         return len(found) < ATTEMPTS
+
+    def column(self, *, with_importance: bool) -> Column:
+        """What is told of it."""
+        importance = self.search.importance() if with_importance else {}
+        name = self.ground.column
+        return replace(self.result, name=name, sizes=self.sizes, left_out=self.left_out, importance=importance)
 
 
 def open_lane(plan: Plan, ground: Ground, history: History, store: EngineStore) -> Lane:

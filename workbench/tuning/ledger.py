@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.accuracy import finite
-from workbench.errors import StoreError, UnknownRun
+from workbench.errors import StoreError
 from workbench.runs import History, Run
 from workbench.store import EngineStore
 from workbench.tuning.candidate import Candidate
@@ -43,7 +43,8 @@ def trials_of(history: History, trial_ids: Sequence[str]) -> dict[str, Trial]:
 
 
 def keep_trial(history: History, trial: Trial, task: Task, ground: Ground, model: str) -> None:
-    """Once: one that is there already stays as it is. model: its name. Raises StoreError where it cannot be kept."""
+    """In place of one of this candidate that failed or was given up; one that is complete stays as it is. model: its
+    name. Raises StoreError where it cannot be kept."""
     score, candidate = trial.score, trial.candidate
     run = Run(
         trial.id,
@@ -72,11 +73,19 @@ def keep_trial(history: History, trial: Trial, task: Task, ground: Ground, model
     data = {"trial": trial.to_json()}
     try:
         history.add(run, data)
-    except StoreError:  # it is there already, or cannot be written
-        if trial_of(history, trial.id) is None:
-            with contextlib.suppress(UnknownRun):
-                history.delete(run)  # it cannot be read
+    except StoreError:  # one is there already, or nothing can be written
+        kept = trial_of(history, trial.id)
+        if kept is None or not (kept.is_complete or kept.to_json() == data["trial"]):
+            _delete(history, trial.id)
             history.add(run, data)
+    judged = task.trial_id(candidate, ground.place(candidate.backend), judged=True)
+    if trial.is_complete and trial_of(history, judged) is not None:
+        _delete(history, judged)
+
+
+def _delete(history: History, trial_id: str) -> None:
+    with contextlib.suppress(StoreError):  # it is gone already, or a baseline names it
+        history.delete(Run(trial_id, ""))
 
 
 def still_there(trial: Trial, store: EngineStore) -> bool:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Plan:
     def goals(self) -> Goals:
         return self.task.goals
 
-    @property
+    @cached_property
     def id(self) -> str:
         """12 hexadecimal digits: the same search, whenever it is started."""
         told = {name: value for name, value in asdict(self.space).items() if name != "profiles"}

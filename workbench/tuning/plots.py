@@ -18,9 +18,9 @@ from workbench.plots.ink import Pen
 from workbench.plots.palette import PAPER, QUIET, SERIES, TEXT, by_precision
 from workbench.plots.plot import number
 from workbench.tuning.candidate import TITLES
+from workbench.tuning.findings import Findings, lane_of, trials_of
 from workbench.tuning.front_plot import front_plot
 from workbench.tuning.scale import Scale, Span, scale, span
-from workbench.tuning.shown import Shown, lane_of, trials_of
 from workbench.tuning.telling import STATES
 from workbench.types import count_of
 
@@ -33,7 +33,7 @@ _LINE_PX, _GAP_PX, _AXIS_PX, _LEGEND_PX = 14, 8, 44, 24
 _PROGRESS_PX = 240
 
 
-def plots_of(tuned: Shown, column: str = "") -> tuple[Plot, ...]:
+def plots_of(tuned: Findings, column: str = "") -> tuple[Plot, ...]:
     """Front, progress and importance, as far as there is something to draw."""
     found = []
     for make in (_usual_front, progress_plot, lambda search, name: importance_plot(search, column=name)):
@@ -44,7 +44,7 @@ def plots_of(tuned: Shown, column: str = "") -> tuple[Plot, ...]:
     return tuple(found)
 
 
-def _usual_front(tuned: Shown, column: str) -> Plot:
+def _usual_front(tuned: Findings, column: str) -> Plot:
     """In the first two objectives; accuracy always stands upright, as in every plot here."""
     first, *rest = [name for name in tuned.goals.objectives if name != "accuracy"] or ["latency"]
     has_loss = "accuracy" in tuned.goals.objectives or not rest
@@ -62,7 +62,7 @@ class KnobFacts(NamedTuple):
     shares: tuple[tuple[float, ...], ...]
 
 
-def importance_plot(tuned: Shown, objective: str = "", column: str = "") -> Plot:
+def importance_plot(tuned: Findings, objective: str = "", column: str = "") -> Plot:
     """Of one objective, or of all side by side. Raises ConfigError where too few trials tell anything."""
     lane = lane_of(tuned, column)
     found = {name: shares for name, shares in lane.importance.items() if objective in ("", name)}
@@ -120,7 +120,7 @@ class ProgressFacts(NamedTuple):
     steps: tuple[Step, ...]
 
 
-def progress_plot(tuned: Shown, column: str = "") -> Plot:
+def progress_plot(tuned: Findings, column: str = "") -> Plot:
     """The best value of the first objective within the limits so far. Raises ConfigError where nothing was tried."""
     lane = lane_of(tuned, column)
     facts = progress_facts(tuned, lane.name)
@@ -134,7 +134,7 @@ def progress_plot(tuned: Shown, column: str = "") -> Plot:
     return Plot(title, (heads, *rows), facts, draw_progress, _PROGRESS_PX, tuple(_progress_notes(facts)))
 
 
-def progress_facts(tuned: Shown, column: str) -> ProgressFacts:
+def progress_facts(tuned: Findings, column: str) -> ProgressFacts:
     trials = trials_of(tuned, column)
     if not trials:
         raise ConfigError("nothing was tried yet, so there is nothing to draw.")

@@ -16,8 +16,22 @@ _FOLDER = "tuning"
 
 
 def keep_search(tuned: Tuned, folder: str | Path | None = None) -> Path:
-    """Write a search as it stands into the store, in place of what was kept of it before. Raises ConfigError."""
+    """Write a search as it stands into the store, in place of what was kept of it before; columns that it did not come
+    to this time stay as they were. Raises ConfigError."""
+    earlier, names = kept_search(tuned.id, folder), {column.name for column in tuned.columns}
+    if earlier is not None:
+        columns = [column for column in earlier.columns if column.name not in names]
+        trials = [trial for trial in earlier.trials if trial.column not in names]
+        tuned = replace(tuned, columns=(*tuned.columns, *columns), trials=(*tuned.trials, *trials))
     return save_tuned(tuned, _folder(folder) / f"{tuned.id}{_ENDING}")
+
+
+def kept_search(search_id: str, folder: str | Path | None = None) -> Tuned | None:
+    """As `keep_search` wrote it last; None where that was never, or it cannot be read."""
+    try:
+        return load_tuned(_folder(folder) / f"{search_id}{_ENDING}")
+    except ViewError:
+        return None
 
 
 def stored_searches(folder: str | Path | None = None) -> tuple[Path, ...]:

@@ -165,7 +165,7 @@ def _verdict(tuned: Tuned, column: Column, several: bool) -> str:
         return f"{where}{'every candidate failed' if failed else nothing + ' is within the limits'}."
     trial = tuned.trial(best.trial)
     loss = _loss(trial.score) if trial.score is not None else ""
-    sentences = [f"{where}{trial.candidate} is the best found.", best.reason, _against(column, best), loss]
+    sentences = [f"{where}{trial.candidate} is the best found.", best.reason, _against(column), loss]
     return " ".join(filter(None, sentences))
 
 
@@ -182,11 +182,10 @@ def _text(value: float, metric: str) -> str:
     return value_text("accuracy", value, metric)
 
 
-def _against(column: Column, best: Best) -> str:
+def _against(column: Column) -> str:
     """In the finals' own terms, against the first of them, which is what one would have picked by hand."""
-    finals = column.finals
-    name = next((name for name, trial in column.finalists.items() if trial == best.trial), "")
-    if finals is None or not any(item.name == name for item in finals.measurements):
+    finals, name = column.finals, column.best_name
+    if finals is None or not name:
         return ""
     if name == finals.reference:
         return "It is what one would have picked by hand."

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from workbench.errors import BackendError, Cancelled, ConfigError, StoreError, WorkbenchError
 from workbench.runs import History
 from workbench.store import EngineStore
-from workbench.study import Study, record
-from workbench.tuning.answers import nonsense
+from workbench.study import record
 from workbench.tuning.budget import Budget, Clock, Controls
 from workbench.tuning.candidate import Candidate
 from workbench.tuning.crew import Crew, Report, Work
-from workbench.tuning.finals import Finals
+from workbench.tuning.driving import Driver, Given
+from workbench.tuning.finals import TURNS, Finals
+from workbench.tuning.findings import FINISHED, PAUSED, RUNNING, STOPPED
 from workbench.tuning.ground import Ground
 from workbench.tuning.lane import ATTEMPTS, FINALS, Lane, failed_trial, open_lane
 from workbench.tuning.ledger import find_trial, keep_trial, still_there
 from workbench.tuning.plan import Plan
-from workbench.tuning.recorded import keep_search
-from workbench.tuning.result import FINISHED, PAUSED, RUNNING, STOPPED, Running, Tuned
+from workbench.tuning.recorded import keep_search, kept_search
+from workbench.tuning.result import Tuned
 from workbench.tuning.telling import trial_line
 from workbench.tuning.trial import FAILED, Trial
 from workbench.tuning.trying import Job
-from workbench.tuning.winning import finals_of, why_nobody, winner_of
-from workbench.tuning.workers import Workers
+from workbench.tuning.winning import finals_of, measured_before, take_finals, why_nobody, winner_of
 from workbench.types import Listener, LogLine, Progress, count_of, ignore
 
 PHASE = "Tuning"
-_WAIT_S = 0.5
 _SHOWN_EVERY_S = 0.5
 
 
@@ -49,8 +48,7 @@ def run_search(
     work or all have gone (what was finished is kept, and the next call goes on), StoreError where another process is at
     this very search or nothing can be kept, Cancelled.
     """
-    store = EngineStore()
-    lock = store.lock(f"tuning-{plan.id}")
+    lock = EngineStore().lock(f"tuning-{plan.id}")
     try:
         lock.acquire(timeout=0)
     except TimeoutError as error:
@@ -62,47 +60,39 @@ def run_search(
 
 
 @dataclass
-class _Given:
-    """A work under way."""
-
-    work: Work
-    worker: str
-    ground: Ground
-    began: float
-    heard: float
-    phase: str = ""
-
-
 class _Run:
-    def __init__(
-        self,
-        plan: Plan,
-        crew: Crew,
-        budget: Budget,
-        controls: Controls,
-        each: Callable[[Tuned], None],
-        listener: Listener,
-        clock: Clock,
-    ) -> None:
-        self.plan, self.crew, self.budget, self.controls = plan, crew, budget, controls
-        self.id = plan.id
-        self.each, self.listener, self.clock = each, listener, clock
+    """lanes: by column; closed: columns in which rules leave nothing to try. trials: of all columns, by id. notes:
+    sentences for the user, each once."""
+
+    plan: Plan
+    crew: Crew
+    budget: Budget
+    controls: Controls
+    each: Callable[[Tuned], None]
+    listener: Listener
+    clock: Clock
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    shown: float = 0.0
+
+    def __post_init__(self) -> None:
         self.history, self.store = History(), EngineStore()
-        self.lanes: dict[str, Lane | None] = {}
-        self.given: dict[str, _Given] = {}
-        self.trials: dict[str, Trial] = {}
-        self.notes: dict[str, None] = {}
-        self.workers = Workers()
-        self.began = self.attended = clock.monotonic()
-        self.shown, self.number, self.is_stopping = 0.0, 0, False
-        if plan.task.samples is None:
+        self.earlier = kept_search(self.plan.id)
+        self.began = self.clock.monotonic()
+        self.driver = Driver(
+            self.plan.id, self.crew, self.budget.patience_s, self.controls, self.clock, self.listener, self._settle,
+            self._show_now_and_then,
+        )  # fmt: skip
+        if self.plan.task.samples is None:
             self.notes["Outputs were compared on random arrays, which tells little of accuracy: give data."] = None
 
     # ---- the whole
 
     def run(self) -> Tuned:
         try:
-            self._work(self._hand_out_trials, self._trials_are_left)
+            self.driver.work(self._hand_out_trials, self._trials_are_left)
             self._give_back()
             if not self.trials and not self.controls.cancel.is_set():
                 raise BackendError(" ".join(["Nothing could be tried.", *self.notes]))
@@ -112,121 +102,41 @@ class _Run:
             raise
         if self.controls.cancel.is_set():
             found = self._end(STOPPED)
-            raise Cancelled(
-                f"stopped after {count_of(len(found.trials), 'trial')}; the same search goes on from there."
-            )
-        for lane in self._open_lanes():
+            count = count_of(len(found.trials), "trial")
+            raise Cancelled(f"stopped after {count}; the same search goes on from there.")
+        for lane in self.lanes.values():
             self._finish(lane)
         return self._end(FINISHED)
 
     def _end(self, state: str) -> Tuned:
         if self.controls.stop.is_set():
             self.notes["Ended early, as you asked; the same search goes on from there."] = None
-        elif not self.number or all(trial.known for trial in self.trials.values()):
+        elif not self.driver.number or all(trial.known for trial in self.trials.values()):
             self.notes["All of it was measured before."] = None
-        found = self._show(state)
+        return self._store(self._show(state))
+
+    def _store(self, found: Tuned) -> Tuned:
         try:
             keep_search(found)
         except ConfigError as error:
-            self.listener(LogLine("warning", f"`workbench report {self.id}` will not find this search: {error}"))
+            self.listener(LogLine("warning", f"`workbench report {found.id}` will not find this search: {error}"))
         return found
-
-    def _stop_if_cancelled(self) -> None:
-        if self.controls.cancel.is_set() and not self.is_stopping:
-            self.is_stopping = True
-            self.crew.stop()
 
     def _measure_finalists(self) -> None:
         """Where all workers leave meanwhile, what was found counts as it was measured first."""
-        if self.controls.cancel.is_set():
-            return
         try:
-            self._work(self._hand_out_finals, self._finals_are_left)
+            self.driver.work(self._hand_out_finals, self._finals_are_left)
         except BackendError as error:
-            self.given.clear()
+            self.driver.given.clear()
             self.notes[f"The finalists could not be measured in turns: {error}"] = None
 
     def _give_back(self) -> None:
         """Candidates that were not tried to an end; the next call of this search begins with them."""
-        for item in self.given.values():
-            lane = self.lanes[item.ground.column]
-            if lane is not None and isinstance(item.work, Job):
-                lane.search.give_back(item.work.candidate)
-        for lane in self._open_lanes():
-            for candidate in lane.retry.values():
-                lane.search.give_back(candidate)
-            lane.retry.clear()
-
-    def _open_lanes(self) -> list[Lane]:
-        return [lane for lane in self.lanes.values() if lane is not None]
-
-    def _work(self, hand_out: Callable[[str, Ground], Work | None], is_left: Callable[[], bool]) -> None:
-        """Until there is nothing to give and nothing under way."""
-        while True:
-            if self.controls.cancel.is_set():
-                self._stop_if_cancelled()
-                waiting = False
-            else:
-                waiting = self._hand_out(hand_out, is_left)
-            if not self.given and not waiting:
-                return
-            for report in self.crew.wait(_WAIT_S, self._hear):
-                self._settle(report)
-            self._give_up_silent()
-            self._show_now_and_then()
-
-    def _hand_out(self, hand_out: Callable[[str, Ground], Work | None], is_left: Callable[[], bool]) -> bool:
-        """A work to every worker whose seat is free. Whether to come back although nothing is under way."""
-        if self._is_paused():
-            if not self.given:
-                self.clock.sleep(_WAIT_S)
-            return True
-        self.workers.present = dict(self.crew.grounds())
-        busy = {item.ground.seat for item in self.given.values()}
-        for worker, ground in self.workers.rested(self.clock.monotonic()).items():
-            if ground.seat in busy:
-                continue
-            work = hand_out(worker, ground)
-            if work is not None:
-                busy.add(ground.seat)
-                self._give(work, worker, ground)
-        return self._is_deserted() and is_left()
-
-    def _is_deserted(self) -> bool:
-        """Whether nobody is there now. Raises BackendError where nobody has been there for long."""
-        now = self.clock.monotonic()
-        if self.workers.present or self.given:
-            self.attended = now
-            return False
-        if now - self.attended > self.budget.patience_s:
-            raise BackendError(
-                f"all workers have left, and none has come for {self.budget.patience_s:.0f} s; what was finished is "
-                "kept: start the search again to go on."
-            )
-        return True
-
-    def _beside(self, ground: Ground) -> Collection[str]:
-        return self.workers.beside(ground, self.clock.monotonic())
-
-    def _is_paused(self) -> bool:
-        return self.controls.pause.is_set() and not self.controls.stop.is_set()
-
-    def _give(self, work: Work, worker: str, ground: Ground) -> None:
-        self.number += 1
-        work_id, now = f"{self.id}-{self.number}", self.clock.monotonic()
-        self.given[work_id] = _Given(work, worker, ground, now, now)
-        self.crew.give(work_id, work, worker)
-
-    def _hear(self, work_id: str, event: Progress | LogLine) -> None:
-        item = self.given.get(work_id)
-        if item is None:
-            return
-        item.heard = self.clock.monotonic()
-        if isinstance(event, Progress):
-            item.phase = event.phase
-        self._stop_if_cancelled()
-        self.listener(event)
-        self._show_now_and_then()
+        for item in self.driver.given.values():
+            if isinstance(item.work, Job):
+                self.lanes[item.ground.column].search.give_back(item.work.candidate)
+        for lane in self.lanes.values():
+            lane.give_back()
 
     # ---- trials
 
@@ -234,21 +144,20 @@ class _Run:
         lane = self._lane(ground)
         if lane is None or self._is_over():
             return None
-        again = lane.next_retry(worker, self._beside(ground)) if lane.retry else None
-        if again is not None:
-            return self._job(again, lane)
+        if lane.retry and (again := lane.next_retry(worker, self.driver.beside(ground))):
+            return lane.job(self.plan.task, again)
         while not self._is_spent():
             asked = lane.search.ask()
             if asked is None:
                 return None
             known = find_trial(self.history, self.plan.task, asked, ground)
             if known is None or not still_there(known, self.store):
-                return self._job(asked, lane)
+                return lane.job(self.plan.task, asked)
             self._keep(known, lane, ground)
         return None
 
     def _trials_are_left(self) -> bool:
-        lanes = self._open_lanes()
+        lanes = self.lanes.values()
         left = not lanes or any(lane.retry or lane.search.remaining != 0 for lane in lanes)
         return left and not self._is_over() and (not self._is_spent() or any(lane.retry for lane in lanes))
 
@@ -263,24 +172,24 @@ class _Run:
         """What waits for another worker counts, where its column has workers."""
         if self._is_over() or self.budget.trials is None:
             return self._is_over()
-        columns = self.workers.columns
-        waiting = sum(len(lane.retry) for lane in self._open_lanes() if lane.ground.column in columns)
-        return len(self.trials) + len(self.given) + waiting >= self.budget.trials
-
-    def _job(self, candidate: Candidate, lane: Lane) -> Job:
-        return Job(self.plan.task, candidate, lane.rivals(), 1 + len(lane.failures.get(candidate.key, ())))
+        columns = self.driver.workers.columns
+        waiting = sum(len(lane.retry) for name, lane in self.lanes.items() if name in columns)
+        return len(self.trials) + len(self.driver.given) + waiting >= self.budget.trials
 
     def _lane(self, ground: Ground) -> Lane | None:
         """Of a ground's column; None where rules leave nothing to try there."""
-        if ground.column not in self.lanes:
+        name = ground.column
+        if name not in self.lanes and name not in self.closed:
             try:
                 lane = open_lane(self.plan, ground, self.history, self.store)
-                self.trials.update(lane.trials)
             except ConfigError as error:
-                self.notes[f"{ground.column}: {error}"] = None
-                lane = None
-            self.lanes[ground.column] = lane
-        return self.lanes[ground.column]
+                self.notes[f"{name}: {error}"] = None
+                self.closed.add(name)
+            else:
+                take_finals(lane, self.earlier)
+                self.lanes[name] = lane
+                self.trials.update(lane.trials)
+        return self.lanes.get(name)
 
     def _keep(self, trial: Trial, lane: Lane, ground: Ground) -> None:
         """A duplicate changes nothing. It is in the history before the search knows it, and so in no case lost."""
@@ -288,79 +197,60 @@ class _Run:
         lane.search.tell(trial)
         lane.add(trial)
         self.trials.setdefault(trial.id, trial)
-        self.listener(
-            LogLine(
-                "warning" if trial.state == FAILED else "info", trial_line(trial, len(self.trials), self.budget.trials)
-            )
-        )
-        self.listener(Progress(PHASE, len(self.trials), self.budget.trials))
+        count, most = len(self.trials), self.budget.trials
+        self.listener(LogLine("warning" if trial.state == FAILED else "info", trial_line(trial, count, most)))
+        self.listener(Progress(PHASE, count, most))
         self._show(RUNNING)
 
-    # ---- what comes back
-
-    def _settle(self, report: Report) -> None:
-        item = self.given.pop(report.work_id, None)
-        lane = self.lanes[item.ground.column] if item else None
-        if item is None or lane is None:
-            return
-        if report.cancelled:
-            if isinstance(item.work, Job):
-                lane.search.give_back(item.work.candidate)
-            return
-        failure = report.failure or nonsense(item.work, item.ground, report.result)
-        if told := self.workers.judge(item.worker, failure, self.clock.monotonic()):
-            self.listener(LogLine("warning", told))
+    def _settle(self, item: Given, report: Report, failure: str) -> None:
+        """What became of a work."""
+        lane = self.lanes[item.ground.column]
         if isinstance(item.work, Finals):
-            self._settle_finals(item, lane, report, failure)
+            if not report.cancelled:
+                self._settle_finals(item, lane, report, failure)
+        elif report.cancelled:
+            lane.search.give_back(item.work.candidate)
         elif failure:
-            self._lost(item, lane, failure)
+            self._lost(item, lane, item.work.candidate, failure)
         else:
             self._keep(report.result, lane, item.ground)
 
-    def _lost(self, item: _Given, lane: Lane, failure: str) -> None:
+    def _lost(self, item: Given, lane: Lane, candidate: Candidate, failure: str) -> None:
         """Try it again, elsewhere if possible; after some attempts it is a failed trial."""
-        assert isinstance(item.work, Job)
-        candidate, ground = item.work.candidate, item.ground
         if lane.fail(candidate.key, item.worker, failure):
             self.listener(LogLine("warning", f"{candidate} is tried again: {item.worker}: {failure}"))
             lane.retry[candidate.key] = candidate
             return
         reason = f"tried {ATTEMPTS} times: {'; '.join(lane.failures[candidate.key])}"
-        trial = failed_trial(self.plan, candidate, ground, reason, item.worker)
-        self._keep(trial, lane, ground)
-
-    def _give_up_silent(self) -> None:
-        now = self.clock.monotonic()
-        for work_id, item in list(self.given.items()):
-            if now - item.heard > self.budget.patience_s:
-                self.crew.drop(work_id)
-                told = f"nothing was heard for {self.budget.patience_s:.0f} s ({item.phase or 'no phase'})"
-                self._settle(Report(work_id, item.worker, failure=told))
+        self._keep(failed_trial(self.plan, candidate, item.ground, reason, item.worker), lane, item.ground)
 
     # ---- finals
 
     def _hand_out_finals(self, worker: str, ground: Ground) -> Work | None:
         lane = self.lanes.get(ground.column)
-        if lane is None or lane.is_done or not lane.may_try(FINALS, worker, self._beside(ground)):
+        if lane is None or lane.is_done or not lane.may_try(FINALS, worker, self.driver.beside(ground)):
             return None
         lane.is_done = True
-        finals = finals_of(lane, self.plan)
+        finals = finals_of(lane, self.plan, again=self.budget.finals_again)
+        if told := measured_before(lane, self.plan, self.store):
+            self.notes[told] = None
+            return None
         if finals is not None:
-            self.listener(Progress("Measuring the finalists in turns", 0, None))
+            self.listener(Progress(TURNS, 0, None))
         return finals
 
     def _finals_are_left(self) -> bool:
-        return any(not lane.is_done for lane in self._open_lanes())
+        return any(not lane.is_done for lane in self.lanes.values())
 
-    def _settle_finals(self, item: _Given, lane: Lane, report: Report, failure: str) -> None:
+    def _settle_finals(self, item: Given, lane: Lane, report: Report, failure: str) -> None:
         if failure:
             lane.is_done = not lane.fail(FINALS, item.worker, failure)
             if lane.is_done:
                 self.notes[f"The finalists could not be measured in turns: {failure}"] = None
             return
-        found: Study = report.result
-        record(found, self.listener)
-        lane.result = replace(lane.result, finals=found)
+        record(report.result, self.listener)
+        lane.result = replace(lane.result, finals=report.result)
+        self._store(self._tuned(STOPPED))  # what it is, should the process end before the search does
 
     def _finish(self, lane: Lane) -> None:
         """Who won, with its engine in the store."""
@@ -380,48 +270,30 @@ class _Run:
 
     def _show(self, state: str) -> Tuned:
         self.shown = self.clock.monotonic()
-        found = self._tuned(state, self.shown)
+        found = self._tuned(state)
         self.each(found)
         return found
 
     def _show_now_and_then(self) -> None:
         if self.clock.monotonic() - self.shown > _SHOWN_EVERY_S:
-            self._show(PAUSED if self._is_paused() else RUNNING)
+            self._show(PAUSED if self.controls.is_paused else RUNNING)
 
-    def _tuned(self, state: str, now: float) -> Tuned:
-        lanes = sorted(self._open_lanes(), key=lambda lane: -len(lane.trials))
-        columns = [
-            replace(
-                lane.result,
-                name=lane.ground.column,
-                sizes=lane.sizes,
-                left_out=lane.left_out,
-                importance=lane.search.importance() if state == FINISHED else {},
-            )
-            for lane in lanes
-        ]
+    def _tuned(self, state: str) -> Tuned:
+        now = self.clock.monotonic()
+        lanes = sorted(self.lanes.values(), key=lambda lane: -len(lane.trials))
         return Tuned(
-            id=self.id,
+            id=self.plan.id,
             model=self.plan.model_name,
             model_sha256=self.plan.task.model.key,
             goals=self.plan.goals,
             state=state,
             trials=tuple(self.trials.values()),
-            columns=tuple(columns),
-            running=tuple(_running(item, now) for item in self.given.values()),
+            columns=tuple(lane.column(with_importance=state == FINISHED) for lane in lanes),
+            running=tuple(item.told(now) for item in self.driver.given.values()),
             seconds=round(now - self.began, 1),
-            at=_now(),
+            at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             shapes=self.plan.task.shapes,
             data=self.plan.data,
             notes=tuple(self.notes),
             again=self.plan.again,
         )
-
-
-def _running(item: _Given, now: float) -> Running:
-    what = str(item.work.candidate) if isinstance(item.work, Job) else "the finalists, in turns"
-    return Running(what, item.worker, item.ground.column, item.phase, round(now - item.began, 1))
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

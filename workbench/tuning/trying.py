@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import math
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,14 +12,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from workbench.accuracy import Interval
 from workbench.backends import NETWORK_NAMES, GpuSession, Session, load
 from workbench.building import build
 from workbench.calibration.source import read_ranges
 from workbench.engine import Engine, open_engine
-from workbench.errors import BackendError, Cancelled, StoreError, WorkbenchError
+from workbench.errors import Cancelled, StoreError, WorkbenchError
 from workbench.hybrid import HybridSession, build_parts
 from workbench.model import Model
 from workbench.qdq import quantize
@@ -34,6 +29,7 @@ from workbench.tuning.candidate import Candidate
 from workbench.tuning.goals import Score
 from workbench.tuning.ground import Ground
 from workbench.tuning.ledger import find_trial, keep_trial, still_there
+from workbench.tuning.memory import Reading, memory_now
 from workbench.tuning.opened import Opened, drop, folder_for, open_task
 from workbench.tuning.quiet import alone_on
 from workbench.tuning.task import LOOK_SAMPLES, Task, config_of, with_float_layers
@@ -91,7 +87,6 @@ class _Attempt:
     ) -> None:
         self.job, self.ground, self.opened, self.worker = job, ground, opened, worker
         self.listener, self.cancel = listener, cancel
-        self.store = EngineStore()
         self.seconds: dict[str, float] = {}
         self.engines: tuple[Engine, ...] = ()
 
@@ -101,7 +96,7 @@ class _Attempt:
                 made = made_ready(self.job.task, self.job.candidate, self.opened, self.listener, self.cancel)
             self.engines = made.engines
             feeds = self.opened.feeds(self.job.candidate.batch)
-            before = memory_bytes(self.job.candidate)
+            before = memory_now(self.job.candidate.backend, self.ground.gpu)
             with made.open(self.job.candidate.threads) as session:
                 return self._measured(session, feeds, before)
         except (Cancelled, StoreError):
@@ -109,13 +104,13 @@ class _Attempt:
         except WorkbenchError as error:
             return self._trial(FAILED, None, reason=str(error))
 
-    def _measured(self, session: Session, feeds: Feeds, before: int) -> Trial:
+    def _measured(self, session: Session, feeds: Feeds, before: Reading) -> Trial:
         """Raises WorkbenchError where it does not run."""
         candidate, task, goals = self.job.candidate, self.job.task, self.job.task.goals
         if isinstance(session, GpuSession) and candidate.cuda_graph is not None:
             session.cuda_graph = candidate.cuda_graph
         session.run(feeds)
-        memory = max(0, memory_bytes(candidate) - before)
+        memory = memory_now(candidate.backend, self.ground.gpu).since(before)
         with self._timed("look"):
             look = self._time(session, feeds, task.look)
         size = sum(engine.plan_bytes for engine in self.engines)
@@ -229,17 +224,3 @@ def score_of(task: Task, measured: Measurement, loss: Interval, metric: str, siz
 
 def _rate(rows: float, ms: float) -> float:
     return rows / ms if ms > 0 else math.inf
-
-
-def memory_bytes(candidate: Candidate) -> int:
-    """What is taken of the GPU's memory, or by this process, now."""
-    if candidate.backend in NETWORK_NAMES:
-        with contextlib.suppress(BackendError):
-            from workbench.backends.cuda import the_gpu
-
-            return the_gpu().used_bytes()
-    gc.collect()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed goes back, or a reading tells of it
-    return int(psutil.Process().memory_info().rss)

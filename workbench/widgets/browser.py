@@ -10,6 +10,11 @@ import traitlets
 _STATIC = Path(__file__).parent / "static"
 
 
+def script(*names: str) -> str:
+    """Scripts of static/ as one module."""
+    return "".join((_STATIC / f"{name}.js").read_text() for name in names)
+
+
 class CopyButton(anywidget.AnyWidget):
     """Copies `text` when clicked and says so for a moment."""
 

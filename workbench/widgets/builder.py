@@ -13,8 +13,9 @@ from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.types import OptimizationProfile
 from workbench.widgets import render
+from workbench.widgets.beginning import begin
 from workbench.widgets.browser import CopyButton, Manners
-from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box, sample_models
+from workbench.widgets.form import AdvancedOptions, BackendPicker, ModelPicker, ShapeTable, reuse_box
 from workbench.widgets.form_state import FORM
 from workbench.widgets.fusion import FusionView
 from workbench.widgets.parts import CodeFold, Fold, button, row
@@ -37,10 +38,7 @@ class EngineBuilder(widgets.VBox):
         store: EngineStore | None = None,
     ) -> None:
         self.state = BuilderState(store)
-        if isinstance(model, Model):
-            self.state.take(model)
-        elif model is not None or sample_models():
-            self.state.load(model if model is not None else sample_models()[0])
+        begin(self.state, model)
         if profile is not None:
             self.state.fill_in(profile)
         self._build_button = button("Build", self.state.start, primary=True)
@@ -103,10 +101,8 @@ class _Result:
 
     def _show(self) -> None:
         state = self.state
-        parts = [render.result_card(state.built, form_has_changed=state.form_has_changed)] if state.built else []
-        if state.error is not None:
-            parts.append(render.error_card(state.error))
-        self.card.value = "".join(parts)
+        card = render.result_card(state.built, form_has_changed=state.form_has_changed) if state.built else ""
+        self.card.value = render.error_card(state.error, state.built) + card
         self.steps.layout.display = self.layers.layout.display = "" if state.built else "none"
         self._show_layers()
         if state.built:
@@ -126,10 +122,11 @@ class _Result:
         if self.state.built is None:
             return
         try:
-            view: Any = FusionView(self.state.built, times_ms=self.state.layer_times_ms or None)
+            parts: Any = (FusionView(self.state.built, times_ms=self.state.layer_times_ms or None),)
         except WorkbenchError as error:
-            view = widgets.HTML(render.error_card(error))
-        self.fusion.children = (view,)
+            former = [item for item in self.fusion.children if isinstance(item, FusionView)]
+            parts = (widgets.HTML(render.error_card(error, *former)), *former)
+        self.fusion.children = parts
 
     def _time_fusion(self) -> None:
         """What is open already gets its colours by time, too."""

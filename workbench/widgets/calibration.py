@@ -11,13 +11,14 @@ from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.types import Calibration
 from workbench.widgets import render, render_calibration
+from workbench.widgets.beginning import begin
 from workbench.widgets.browser import Manners
-from workbench.widgets.calibration_form import Collecting, DataPicker, PreprocessingFields
+from workbench.widgets.calibration_form import Collecting, PreprocessingFields, calibration_data
 from workbench.widgets.calibration_results import Checks, Writing
 from workbench.widgets.calibration_state import FORM, CalibrationState
 from workbench.widgets.calibration_tensors import TensorDetail, TensorList
 from workbench.widgets.data_state import Data
-from workbench.widgets.form import ModelPicker, sample_models
+from workbench.widgets.form import ModelPicker
 from workbench.widgets.parts import CodeFold
 
 _TENSORS = "Every tensor with the range that int8 keeps of it. What is beyond is clipped; what is within is rounded."
@@ -41,13 +42,10 @@ class CalibrationStudio(widgets.VBox):
         store: EngineStore | None = None,
     ) -> None:
         self.state = CalibrationState(store)
-        if isinstance(model, Model):
-            self.state.take(model)
-        elif model is not None or sample_models():
-            self.state.load(model if model is not None else sample_models()[0])
+        begin(self.state, model)
         if data is not None:
             self.state.open_data(data)
-        model_picker, data_picker = ModelPicker(self.state), DataPicker(self.state)
+        model_picker, data_picker = ModelPicker(self.state), calibration_data(self.state)
         how, collecting = PreprocessingFields(self.state), Collecting(self.state)
         self._form = (model_picker.known, model_picker.path, model_picker.upload, data_picker.path, *how.controls)
         form = widgets.VBox([model_picker.box, data_picker.box, how.box, how.seen, collecting.box])
@@ -91,14 +89,13 @@ class CalibrationStudio(widgets.VBox):
         state = self.state
         for item in self._sections:
             item.layout.display = "" if state.collection is not None else "none"
+        card = render.error_card(state.error, state.collection)
         if state.collection is not None:
             ranges = state.ranges
-            card = render_calibration.collection_card(state.collection, ranges.algorithm, len(ranges.overrides))
-            self._result.value = card
-        elif state.error is not None:
-            self._result.value = render.error_card(state.error)
-        else:
-            self._result.value = "" if state.busy else render_calibration.quiet(render_calibration.EMPTY)
+            card += render_calibration.collection_card(state.collection, ranges.algorithm, len(ranges.overrides))
+        elif not card and not state.busy:
+            card = render.quiet(render_calibration.EMPTY)
+        self._result.value = card
 
 
 def _section(title: str, about: str, *parts: widgets.Widget) -> widgets.VBox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -11,6 +12,7 @@ from workbench.errors import WorkbenchError
 from workbench.preprocessing import CHANNELS, LAYOUTS, RESIZES
 from workbench.widgets import render, render_calibration
 from workbench.widgets.calibration_state import COLLECTING, CalibrationState
+from workbench.widgets.data_state import DataState
 from workbench.widgets.parts import button, row
 from workbench.widgets.preprocessing_fields import FIELDS
 from workbench.widgets.progress import ProgressView
@@ -19,42 +21,46 @@ _CHOICES = {"resize": RESIZES, "channels": tuple(CHANNELS), "layout": LAYOUTS}
 
 
 class DataPicker:
-    """Where the samples are, and what was found there."""
+    """Where the samples are, and what was found there. about: tells it, or what is wanted."""
 
-    def __init__(self, state: CalibrationState) -> None:
-        self.state = state
+    def __init__(self, state: DataState, placeholder: str, about: Callable[[], str]) -> None:
+        self.state, self.about = state, about
         self.path = widgets.Text(
-            placeholder="folder of pictures, .npz, .npy, data set, or a collection (.calib)", continuous_update=False,
-            layout=widgets.Layout(width="460px"),
-        )  # fmt: skip
+            placeholder=placeholder, continuous_update=False, tooltip="data", layout=widgets.Layout(width="460px")
+        )
         self.note = widgets.HTML()
         self.box = row("Data", self.path, self.note)
         self.path.observe(lambda change: self._chosen(change["new"].strip()), "value")
-        state.observe(lambda change: self._show(), ["data", "data_error", "samples", "opened"])
-        self._show()
+        state.observe(lambda change: self.show(), ["data", "data_error", "field_error", "samples"])
+        self.show()
 
     def _chosen(self, path: str) -> None:
         if path != self.state.data:
             self.state.open_data(path)
 
-    def _show(self) -> None:
-        state = self.state
-        self.path.value = state.data
-        if state.data_error:
-            self.note.value = render.mistake(state.data_error)
-        elif state.opened:
-            self.note.value = render_calibration.quiet("A collection made before; there is nothing to collect.")
-        elif state.samples is not None:
-            self.note.value = render_calibration.quiet(state.samples.about)
-        else:
-            usual = "Some hundred samples like those the network will meet; other ones than you test with."
-            self.note.value = render_calibration.quiet(usual)
+    def show(self) -> None:
+        self.path.value = self.state.data
+        self.note.value = render.mistake(self.state.data_error) or render.quiet(self.about())
+
+
+def calibration_data(state: CalibrationState) -> DataPicker:
+    """Data may also be a collection."""
+
+    def about() -> str:
+        if state.opened:
+            return "A collection made before; there is nothing to collect."
+        usual = "Some hundred samples like those the network will meet; other ones than you test with."
+        return state.samples.about if state.samples is not None else usual
+
+    picker = DataPicker(state, "folder of pictures, .npz, .npy, data set, or a collection (.calib)", about)
+    state.observe(lambda change: picker.show(), "opened")
+    return picker
 
 
 class PreprocessingFields:
     """How pictures become inputs, as found, to be edited; and the first ones as the network sees them."""
 
-    def __init__(self, state: CalibrationState) -> None:
+    def __init__(self, state: DataState) -> None:
         self.state = state
         self.fields = {name: _field(name) for name in FIELDS}
         self.undo = button("As found", state.as_found)
@@ -106,7 +112,7 @@ class Collecting:
         self.count = widgets.Text(layout=widgets.Layout(width="76px"), tooltip="number of samples")
         self.count.add_class("wb-number")
         self.settled = widgets.Checkbox(description="stop when no range grows any more", indent=False)
-        note = render_calibration.quiet("spread over all of them; empty for all. Memory does not grow with them.")
+        note = render.quiet("spread over all of them; empty for all. Memory does not grow with them.")
         self.box = row("Samples", self.count, self.settled, widgets.HTML(note))
         self.collect = button("Collect", state.start, primary=True)
         self.cancel = button("Cancel", state.cancel)
@@ -136,7 +142,7 @@ class Collecting:
             self.verdict.value = f"<span role='status'>Collecting … {state.elapsed_s:.1f} s{more}</span>"
         else:
             is_said = bool(state.data_error or state.field_error or state.opened or state.model_error)
-            self.verdict.value = "" if is_said else render_calibration.quiet(problem)
+            self.verdict.value = "" if is_said else render.quiet(problem)
             if problem and state.samples is not None:
                 self.verdict.value = render.mistake(problem)
 

@@ -16,7 +16,7 @@ from workbench.widgets.browser import CopyButton
 from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.calibration_state import CalibrationState
 from workbench.widgets.check_state import CHECKING, JUDGING, MEASURING, PLANNING
-from workbench.widgets.parts import Choice, Option, button, row
+from workbench.widgets.parts import Choice, Option, button, row, said
 from workbench.widgets.progress import ProgressView
 from workbench.widgets.write_state import FORMS
 
@@ -42,10 +42,10 @@ class Checks:
         self.bars, self.plan, self.accuracy = widgets.HTML(), widgets.HTML(), widgets.HTML()
         half = "One half of them finds layers and plan, the other one judges."
         form = [
-            row("Test samples", self.data, widgets.HTML(render_calibration.quiet(half))),
-            row("Layers", self._number("layer_count"), _said("samples for each layer"), self.measure),
-            row("Plan", self._number("plan_count"), _said("samples; lose at most"), *self._plan_controls()),
-            row("Accuracy", self._number("accuracy_count"), _said("samples; empty for all"), self.judge),
+            row("Test samples", self.data, widgets.HTML(render.quiet(half))),
+            row("Layers", self._number("layer_count"), said("samples for each layer"), self.measure),
+            row("Plan", self._number("plan_count"), said("samples; lose at most"), *self._plan_controls()),
+            row("Accuracy", self._number("accuracy_count"), said("samples; empty for all"), self.judge),
         ]
         self.actions = actions = widgets.HBox([self.cancel, self.verdict])
         actions.add_class("wb-actions")
@@ -61,7 +61,7 @@ class Checks:
         self._show()
 
     def _plan_controls(self) -> list[Any]:
-        return [self._number("max_drop"), _said("of"), self.metric, self.search]
+        return [self._number("max_drop"), said("of"), self.metric, self.search]
 
     def _number(self, trait: str) -> widgets.Text:
         field = widgets.Text(layout=widgets.Layout(width="76px"), tooltip=trait.replace("_", " "))
@@ -81,7 +81,7 @@ class Checks:
         elif state.is_stale:
             self.verdict.value = render.mistake("Ranges were chosen anew since: measure again.")
         else:
-            self.verdict.value = render_calibration.quiet(problem)
+            self.verdict.value = render.quiet(problem)
         self.actions.layout.display = "" if state.busy or self.verdict.value else "none"
 
     def _show(self) -> None:
@@ -90,7 +90,7 @@ class Checks:
         self.bars.value = render_calibration.harm_bars(state.layers, keep, state.gain) if state.layers else ""
         self.plan.value = render_calibration.plan_card(state.plan) if state.plan else ""
         self.accuracy.value = render_calibration.accuracy_table(state.accuracy) if state.accuracy else ""
-        self.error.value = render.error_card(state.error) if state.error else ""
+        self.error.value = render.error_card(state.error)
 
 
 class Writing:
@@ -101,7 +101,7 @@ class Writing:
         self.form = Choice([Option(name, name) for name in FORMS], self.state.form)
         self.note = widgets.HTML()
         self.release = widgets.Text(layout=widgets.Layout(width="96px"), tooltip="TensorRT's release")
-        self.release_box = row("Release", self.release, _said("TensorRT's, as 8.6.1; another may refuse it"))
+        self.release_box = row("Release", self.release, said("TensorRT's, as 8.6.1; another may refuse it"))
         self.with_plan = widgets.Checkbox(description="leave the plan's layers in float", indent=False)
         self.path = widgets.Text(layout=widgets.Layout(width="460px"), tooltip="path to write to")
         self.there = widgets.HTML()
@@ -128,7 +128,7 @@ class Writing:
         state = self.state
         problem = "" if state.busy else state.problem()
         self.form.choose(state.form)
-        self.note.value = render_calibration.quiet(FORMS[state.form])
+        self.note.value = render.quiet(FORMS[state.form])
         self.release_box.layout.display = "" if state.form == "trt-cache" else "none"
         has_plan = state.checks.plan is not None and bool(state.checks.plan.keep)
         self.with_plan.layout.display = "" if state.form == "qdq" and has_plan else "none"
@@ -137,9 +137,9 @@ class Writing:
         self.verdict.value = render.mistake(problem)
         is_other = state.written is None or state.written.path != state.target
         replaced = f"{state.target.name} is there already; it will be replaced."
-        self.there.value = render_calibration.quiet(replaced if is_other and _exists(state.target) else "")
+        self.there.value = render.quiet(replaced if is_other and _exists(state.target) else "")
         card = render_calibration.written_card(state.written, is_stale=state.is_stale) if state.written else ""
-        self.card.value = card + (render.error_card(state.error) if state.error else "")
+        self.card.value = render.error_card(state.error, state.written) + card
         self.next.layout.display = "" if state.written else "none"
         if state.written:
             self.copy.text = str(state.written.path)
@@ -175,9 +175,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # no path at all
         return False
-
-
-def _said(text: str) -> widgets.Label:
-    label = widgets.Label(text)
-    label.add_class("wb-quiet")
-    return label

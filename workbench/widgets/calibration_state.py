@@ -24,7 +24,7 @@ from workbench.widgets.check_state import CheckState
 from workbench.widgets.counts import read_count
 from workbench.widgets.data_state import Data, DataState
 from workbench.widgets.range_state import RangeState
-from workbench.widgets.work_state import WorkState
+from workbench.widgets.work_state import FormWork
 from workbench.widgets.write_state import WriteState
 
 COLLECTING = "collecting"
@@ -32,7 +32,7 @@ FORM = ("model", "samples", "count", "until_settled", "collection", "revision")
 """The traits that `code` follows."""
 
 
-class CalibrationState(WorkState, DataState):
+class CalibrationState(FormWork, DataState):
     """A model, its data, and what was collected. ranges, checks, writer: what is done with that."""
 
     count = Unicode("512", help="how many samples, spread over all; '' for all")
@@ -44,6 +44,7 @@ class CalibrationState(WorkState, DataState):
     def __init__(self, store: EngineStore | None = None) -> None:
         self.ranges = RangeState()
         self._first: tuple[float, int] | None = None
+        self._origin: object = None
         super().__init__(store)
         self.checks = CheckState(self.ranges, self)
         self.writer = WriteState(self.ranges, self.checks)
@@ -55,11 +56,6 @@ class CalibrationState(WorkState, DataState):
     def is_locked(self) -> bool:
         """Whether something runs that belongs to the model and its data."""
         return self.busy or self.checks.busy or self.writer.busy
-
-    def about_to_change(self) -> None:
-        """Raises ConfigError while something runs."""
-        if self.is_locked:
-            raise ConfigError("something runs already: wait for it or cancel it first.")
 
     # ---- collecting
 
@@ -86,12 +82,10 @@ class CalibrationState(WorkState, DataState):
 
     def start(self) -> None:
         """Collect in the background, from where an earlier run was stopped; does nothing while something runs."""
-        if self.busy or self.problem():
+        if not self._is_ready():
             return
-        self.read_again_if_changed()
         model, samples, count, until_settled = self.model, self.samples, self.wanted(), self.until_settled
-        if model is None or samples is None:
-            return
+        assert model is not None and samples is not None
         self._forget_work()
         self._first = None
 
@@ -103,6 +97,7 @@ class CalibrationState(WorkState, DataState):
                 listener=self._listen, cancel=cancel,
             )  # fmt: skip
             self._take_collection(collected)
+            self._origin = self._what()
             partial.unlink(missing_ok=True)
 
         self._run(COLLECTING, work)
@@ -167,21 +162,31 @@ class CalibrationState(WorkState, DataState):
             )
 
     def _take_collection(self, collection: Collection | None) -> None:
+        self._origin = None
         with self.hold_trait_notifications():
             self.collection, self.opened = collection, ""
         self.ranges.take(collection, self.model)
         self.checks.forget()
         self.writer.forget()
 
+    def _what(self) -> object:
+        """Which samples would be collected; arrays in memory are always other ones."""
+        samples = self.samples
+        return self.data or object(), samples and (len(samples), samples.preprocessing)
+
     def _count_up(self, change: object) -> None:
         self.revision += 1
 
     @observe("model", "samples")
     def _other_data(self, change: object) -> None:
-        """What is shown belongs to the model and the data that were there."""
+        """What is shown belongs to the model and the data that were there; a slip in the form changes neither."""
         if self.opened:
             self.data = ""
-        if self.collection is not None and not self.busy:
+        model, found = self.model, self.collection
+        is_slip = self.samples is None and bool(self.data_error or self.field_error)
+        is_same = is_slip or self._what() == self._origin
+        is_of_model = found is not None and model is not None and found.model_sha256 == model.sha256
+        if found is not None and not self.busy and not (is_same and is_of_model):
             self._take_collection(None)
         if not self.busy:
             self._forget_work()

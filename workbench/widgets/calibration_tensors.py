@@ -7,7 +7,7 @@ from traitlets import link
 
 from workbench.calibration.thresholds import COMPUTED
 from workbench.types import count_of
-from workbench.widgets import render_calibration
+from workbench.widgets import render, render_calibration
 from workbench.widgets.parts import Choice, Option, button, row
 from workbench.widgets.range_state import ORDERS, PAGE, RangeState
 from workbench.widgets.render_histogram import histogram_svg
@@ -59,7 +59,7 @@ class TensorList:
             item.layout.display = "" if state.pages > 1 else "none"
         own = [f"{tensor}: {algorithm}" for tensor, algorithm in state.overrides.items()]
         shown = "; ".join(own[:5]) + (f"; and {len(own) - 5} more" if len(own) > 5 else "")
-        self.own.value = render_calibration.quiet(f"{count_of(len(own), 'tensor')} of its own: {shown}" if own else "")
+        self.own.value = render.quiet(f"{count_of(len(own), 'tensor')} of its own: {shown}" if own else "")
         self.own.layout.display = self.reset.layout.display = "" if own else "none"
 
     def _note(self) -> None:

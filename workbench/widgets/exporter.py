@@ -158,8 +158,7 @@ class _Result:
 
     def _show(self) -> None:
         exported, error = self.state.exported, self.state.error
-        parts = [render_export.export_card(exported)] if exported else []
-        self.card.value = "".join([*parts, *([render.error_card(error)] if error else [])])
+        self.card.value = render.error_card(error) + (render_export.export_card(exported) if exported else "")
         self.copy.layout.display = "" if exported else "none"
         self.copy.text = str(exported.model.path) if exported else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -10,6 +9,7 @@ from traitlets import link
 
 from workbench.profiles import BOUNDS, OpenDimension, open_dimensions
 from workbench.widgets import render
+from workbench.widgets.beginning import sample_models
 from workbench.widgets.parts import Choice, Fold, Option, button, row
 from workbench.widgets.shape_state import ShapeState
 from workbench.widgets.state import BuilderState
@@ -27,8 +27,6 @@ _GPUS = {
     "ampere+": "Ampere and newer",
     "same-cc": "this compute capability",
 }
-
-
 _USUAL = "The engine takes sizes from min to max, as far as the graph itself does, and is tuned for opt."
 
 
@@ -122,7 +120,7 @@ class ShapeTable:
     def __init__(
         self,
         state: ShapeState,
-        usual: str = "The engine takes sizes from min to max, as far as the graph itself does, and is tuned for opt.",
+        usual: str = _USUAL,
     ) -> None:
         self.state, self.usual = state, usual
         self.rows = widgets.VBox()
@@ -288,16 +286,6 @@ class AdvancedOptions:
 
 def _target(name: str) -> str:
     return f"{name} ({_GPUS[name]})" if name in _GPUS else name
-
-
-def sample_models(start: Path | None = None) -> list[Path]:
-    """The models of data/models in this folder, the one above it, or the repository."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, start.parent, Path(__file__).parents[2]):
-        found = sorted(path.resolve() for path in (folder / "data" / "models").glob("*.onnx"))
-        if found:
-            return found
-    return []
 
 
 def reuse_box(state: BuilderState) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
-from traitlets import Unicode
+from traitlets import Unicode, link
 
 from workbench.widgets import render
 from workbench.widgets.browser import CopyButton
@@ -103,13 +103,13 @@ class Fold(widgets.VBox):
 class CodeFold:
     """The same as code, in the hands that `titles` names, always current: `state.code()` gives it by title."""
 
-    def __init__(self, state: Any, titles: Sequence[str], traits: Sequence[str]) -> None:
+    def __init__(self, state: Any, titles: Sequence[str], traits: Sequence[str], label: str = "Show code") -> None:
         self.state = state
         self.kind = Choice([Option(name, name) for name in titles], titles[0])
         self.text = widgets.HTML()
         self.text.add_class("wb-code")
         self.copy = CopyButton(label="Copy")
-        self.fold = Fold("Show code", self.kind, self.text, self.copy)
+        self.fold = Fold(label, self.kind, self.text, self.copy)
         self.kind.observe(lambda change: self._show(), "value")
         state.observe(lambda change: self._show(), list(traits))
         self._show()
@@ -118,6 +118,45 @@ class CodeFold:
         code = self.state.code().get(self.kind.value, "")
         self.copy.text = code
         self.text.value = render.code_block(code)
+
+
+class Select:
+    """A dropdown whose options follow the state. chosen: called with what the user takes."""
+
+    def __init__(self, label: str, chosen: Any, width: str = "300px") -> None:
+        self.control = widgets.Dropdown(layout=widgets.Layout(width=width), tooltip=label)
+        self._is_offering = False
+        self.control.observe(lambda change: self._is_offering or chosen(change["new"] or ""), "value")
+
+    def offer(self, options: Sequence[Any], value: str | None) -> None:
+        """options: texts, or pairs of a text and its value."""
+        self._is_offering = True
+        if list(self.control.options) != list(options):
+            self.control.options = options
+        self.control.value = value
+        self._is_offering = False
+
+
+def said(text: str) -> widgets.Label:
+    """Words between the fields of a row."""
+    label = widgets.Label(text)
+    label.add_class("wb-quiet")
+    return label
+
+
+def field(state: Any, trait: str, width: str, placeholder: str = "", label: str = "") -> widgets.Text:
+    """A text that is taken over with Enter or when it is left."""
+    made = widgets.Text(
+        placeholder=placeholder, continuous_update=False, layout=widgets.Layout(width=width), tooltip=label or trait
+    )
+    link((state, trait), (made, "value"))
+    return made
+
+
+def number(state: Any, trait: str, width: str = "76px") -> widgets.Text:
+    made = field(state, trait, width)
+    made.add_class("wb-number")
+    return made
 
 
 def row(label: str, *controls: Any) -> widgets.HBox:

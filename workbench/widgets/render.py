@@ -59,6 +59,10 @@ def backend_note(support: Support) -> str:
     return f"<span class='wb-quiet'>{escape(support.title)} {escape(support.release or '')}. {runs}</span>"
 
 
+def quiet(text: str) -> str:
+    return f"<span class='wb-quiet'>{escape(text)}</span>" if text else ""
+
+
 def reasons(pairs: Iterable[tuple[str, str]]) -> str:
     """Why some choices are struck out, a line each."""
     return "".join(f"<div class='wb-quiet'><b>{escape(name)}</b>: {escape(text)}</div>" for name, text in pairs)
@@ -167,11 +171,15 @@ def measurement_card(measured: Measurement, measured_on: str, note: str = "") ->
     )
 
 
-def error_card(error: WorkbenchError) -> str:
+def error_card(error: WorkbenchError | None, former: object = None) -> str:
+    """'' for none. former: what was there before and stands below the card."""
+    if error is None:
+        return ""
+    stays = "" if former is None else "<p class='wb-quiet'>The result from before stands below.</p>"
     if isinstance(error, Cancelled):
         text = str(error).removeprefix("cancelled; ")
         text = _sentence(text[:1].upper() + text[1:])
-        return f"<div class='wb-card wb-note' role='status'><h4>Cancelled</h4><p>{escape(text)}</p></div>"
+        return f"<div class='wb-card wb-note' role='status'><h4>Cancelled</h4><p>{escape(text)}</p>{stays}</div>"
     parts = ["<div class='wb-card wb-error' role='alert'>"]
     if isinstance(error, BuildError):
         parts.append(f"<h4>The build failed</h4><p>{escape(_sentence(error.reason))}</p>")
@@ -187,7 +195,7 @@ def error_card(error: WorkbenchError) -> str:
             parts.append(f"<p class='wb-quiet'>the same from a shell</p><pre>{escape(error.repeat)}</pre>")
     else:
         parts.append(f"<h4>This does not work</h4><p>{escape(_sentence(str(error)))}</p>")
-    return "".join([*parts, "</div>"])
+    return "".join([*parts, stays, "</div>"])
 
 
 def fact_row(pairs: Iterable[tuple[str, str]]) -> str:

@@ -27,12 +27,8 @@ _MOST_FINDINGS = 12
 EMPTY = "Nothing was collected yet: choose a model and data above and click Collect, or name a collection as data."
 
 
-def quiet(text: str) -> str:
-    return f"<span class='wb-quiet'>{escape(text)}</span>" if text else ""
-
-
 def section(title: str, about: str) -> str:
-    return f"<h3>{escape(title)}</h3>{quiet(about)}"
+    return f"<h3>{escape(title)}</h3>{render.quiet(about)}"
 
 
 # ---- data

@@ -34,10 +34,6 @@ _APART = "<span class='wb-quiet'>· by medians alone; never ranked against this 
 EMPTY = "Nothing was measured here yet. Choose engines and baselines and click Run: they run in turns, on one input."
 
 
-def quiet(text: str) -> str:
-    return f"<span class='wb-quiet'>{escape(text)}</span>" if text else ""
-
-
 # ---- the form
 
 
@@ -58,16 +54,18 @@ def _joined(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def inputs_note(shapes: str, is_given: bool) -> str:
     where = "The notebook's arrays" if is_given else "Random arrays, always the same"
-    return quiet(f"{where}: {shapes}. All run on them.") if shapes else ""
+    return render.quiet(f"{where}: {shapes}. All run on them.") if shapes else ""
 
 
 def recording_note(recording: Recording | None) -> str:
     """Where it was recorded, and how it is related to the model."""
     if recording is None:
-        return quiet("Runs that were recorded on a GPU can stand beside yours; choose a model that was recorded.")
+        return render.quiet(
+            "Runs that were recorded on a GPU can stand beside yours; choose a model that was recorded."
+        )
     here = recording.note or "The very model that is measured here."
     label = f"{recording.label[:1].upper()}{recording.label[1:]}."
-    return f"{quiet(label)} <span class='wb-quiet'>{escape(here)} Never ranked against this machine.</span>"
+    return f"{render.quiet(label)} <span class='wb-quiet'>{escape(here)} Never ranked against this machine.</span>"
 
 
 # ---- what came out

@@ -28,8 +28,6 @@ _DRAWING = threading.Lock()
 """A search draws in its own thread."""
 _KEY = 12
 
-quiet = render_timing.quiet
-
 
 def drawn(plot: Plot) -> tuple[str, tuple[Spot, ...]]:
     with _DRAWING:
@@ -42,7 +40,7 @@ def drawn(plot: Plot) -> tuple[str, tuple[Spot, ...]]:
 def size_lines(sizes: str, reasons: Sequence[str]) -> str:
     """How many there are, in sight; and why fewer."""
     if not sizes:
-        return quiet("How many candidates there are is told when every knob has values.")
+        return render.quiet("How many candidates there are is told when every knob has values.")
     why = "".join(f"<li>{escape(text)}</li>" for text in reasons)
     return f"<div class='wb-sizes' role='status'><b>{escape(sizes)}</b>{f'<ul>{why}</ul>' if why else ''}</div>"
 
@@ -50,7 +48,7 @@ def size_lines(sizes: str, reasons: Sequence[str]) -> str:
 def knob_note(row: KnobRow) -> str:
     if row.problem:
         return render.mistake(row.problem)
-    return quiet(f"no effect here: {row.idle}" if row.idle else HINTS[row.knob])
+    return render.quiet(f"no effect here: {row.idle}" if row.idle else HINTS[row.knob])
 
 
 # ---- while it runs

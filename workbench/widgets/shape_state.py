@@ -41,6 +41,10 @@ class ShapeState(HasTraits):
     def about_to_change(self) -> None:
         """Called before another model is taken; raises a WorkbenchError to prevent it."""
 
+    def problem(self) -> str:
+        """What is missing or wrong in the form, as a sentence; empty where nothing is."""
+        return "" if self.model is not None else self.model_error or "Choose a model first."
+
     def load(self, path: str | Path) -> None:
         """Take another model; an unusable one empties the form and leaves its reason in `model_error`.
 
@@ -106,17 +110,18 @@ class ShapeState(HasTraits):
             self.bounds = {**self.bounds, **bounds_of(self.model.inputs, profile)}
 
     def read_again_if_changed(self) -> None:
-        """Take the file anew if somebody has exported the model again, with the sizes that were typed."""
+        """Take the file anew if somebody has exported the model again, with the sizes that were typed. Raises
+        WorkbenchError for a file that is none any more; then all stays as it was."""
         if self.model is None or _stamp(self.model.path) == self._stamp:
             return
-        path, edits, bounds = self.model.path, self.model.edits, self.bounds
-        try:
-            model = load_model(path)
-            for change in edits:
-                model = edit(model, change)
-            self.take(model)
-        except WorkbenchError as error:
-            self.model, self.model_error = None, str(error)
+        edits, bounds = self.model.edits, self.bounds
+        model = load_model(self.model.path)
+        for change in edits:
+            model = edit(model, change)
+        if model.sha256 == self.model.sha256:
+            self._stamp = _stamp(model.path)
+            return
+        self.take(model)
         if self.bounds.keys() == bounds.keys():
             self.bounds = bounds
 

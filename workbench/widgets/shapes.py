@@ -14,9 +14,10 @@ from workbench.profiles import BOUNDS
 from workbench.store import EngineStore
 from workbench.types import OptimizationProfile
 from workbench.widgets import render, render_shapes
+from workbench.widgets.beginning import begin
 from workbench.widgets.browser import Manners
 from workbench.widgets.explorer_state import ExplorerState
-from workbench.widgets.form import ModelPicker, ShapeTable, sample_models
+from workbench.widgets.form import ModelPicker, ShapeTable
 from workbench.widgets.parts import Choice, CodeFold, Fold, Option, button, row
 
 
@@ -44,10 +45,7 @@ class ShapeExplorer(widgets.VBox):
 
     def __init__(self, model: Model | str | Path | None = None, *, store: EngineStore | None = None) -> None:
         self.state = ExplorerState(store)
-        if isinstance(model, Model):
-            self.state.take(model)
-        elif model is not None or sample_models():
-            self.state.load(model if model is not None else sample_models()[0])
+        begin(self.state, model)
         form = widgets.VBox(
             [
                 ModelPicker(self.state).box,

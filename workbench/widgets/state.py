@@ -10,7 +10,6 @@ from traitlets import Dict, Instance, Unicode
 from workbench.backends import LayerClock
 from workbench.building import Built, build
 from workbench.engine import open_engine, read_log
-from workbench.errors import ConfigError
 from workbench.layer_times import median_times
 from workbench.profiles import opt_shapes, opt_values
 from workbench.reference import random_feeds
@@ -18,14 +17,14 @@ from workbench.store import EngineStore
 from workbench.timing import PHASE, Measurement, Timing, measure
 from workbench.types import BuilderOptions, LogLine, Progress
 from workbench.widgets.form_state import FormState
-from workbench.widgets.work_state import WorkState
+from workbench.widgets.work_state import FormWork
 
 BUILDING, TIMING = "building", "timing"
 _TIMING_S = 10.0
 _LAYER_RUNS = 20
 
 
-class BuilderState(WorkState, FormState):
+class BuilderState(FormWork, FormState):
     """The form, and how its build goes."""
 
     built = Instance(Built, allow_none=True)
@@ -39,9 +38,10 @@ class BuilderState(WorkState, FormState):
 
     def about_to_change(self) -> None:
         """What is shown belongs to the model that is there. Raises ConfigError while something runs."""
-        if self.busy:
-            raise ConfigError("something runs already: wait for it or cancel it first.")
-        self._forget_result()
+        super().about_to_change()
+        with self.hold_trait_notifications():
+            self._take(None)
+            self._forget_work()
 
     @property
     def form_has_changed(self) -> bool:
@@ -50,22 +50,18 @@ class BuilderState(WorkState, FormState):
 
     def start(self) -> None:
         """Build in the background; does nothing while something runs already."""
-        if self.busy:
-            return
-        self.read_again_if_changed()
-        if self.problem():
-            self._fail(ConfigError(self.problem()))
+        if not self._is_ready():
             return
         assert self.model is not None
         model, config, backend, reuse = self.model, self.config(), self.backend, self.reuse
-        self._forget_result()
-        self.built_code = self.code()["Python"]
+        code = self.code()["Python"]
+        self._forget_work()
 
         def work(cancel: threading.Event) -> None:
             built = build(model, config, backend, store=self.store, reuse=reuse, listener=self._listen, cancel=cancel)
             if built.reused:
                 self.log = list(read_log(built.engine))
-            self.built = built
+            self._take(built, code)
 
         self._run(BUILDING, work)
 
@@ -111,11 +107,11 @@ class BuilderState(WorkState, FormState):
 
         self._run(TIMING, work)
 
-    def _forget_result(self) -> None:
+    def _take(self, built: Built | None, code: str = "") -> None:
+        """What was measured belongs to the engine that was there. code: that builds this one."""
+        self.built_code = code
         with self.hold_trait_notifications():
-            self.built = self.measurement = None
-            self.layer_times_ms = {}
-            self._forget_work()
+            self.built, self.measurement, self.layer_times_ms = built, None, {}
 
     def _listen_to_timing(self, event: Progress | LogLine) -> None:
         if isinstance(event, Progress) and event.phase == PHASE:

@@ -127,7 +127,6 @@ class SubgraphState(WorkState):
             self.outcome = run_hybrid(hybrid, feeds, iterations=_RUNS, listener=self._listen, cancel=cancel)
 
         self._forget_work()
-        self.outcome = None
         self._run(BUILDING, work)
 
     def skip(self) -> None:

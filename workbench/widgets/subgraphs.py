@@ -60,9 +60,7 @@ class SubgraphView(widgets.VBox):
             _Outcome(self.state).card,
             self.graph,
             _Tables(self.state).box,
-            CodeFold(
-                self.state, ("Python", "Command line", "Paddle-TRT"), ("partition", "min_subgraph_size", "collected")
-            ).fold,
+            CodeFold(self.state, _HANDS, ("partition", "min_subgraph_size", "collected")).fold,
             Manners(),
         ]
         super().__init__([widgets.HTML(render.STYLE), *parts])
@@ -174,7 +172,7 @@ class _Trouble:
 
     def _show(self) -> None:
         error = self.state.error
-        self.card.value = render.error_card(error) if error else ""
+        self.card.value = render.error_card(error, self.state.outcome)
         is_missing = isinstance(error, ShapesNotSet)
         self.ways.layout.display = "" if is_missing else "none"
         if isinstance(error, ShapesNotSet):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import anywidget
 import numpy as np
 from traitlets import Dict, List, Unicode
 
 from workbench.calibration.histograms import Histogram
+from workbench.widgets.browser import script
 from workbench.widgets.tensor_ranges import TensorRow
 
-_STATIC = Path(__file__).parent / "static"
 _BARS = 36
 
 
 class TensorTable(anywidget.AnyWidget):
     """rows: as `shown_row` makes them. order: one of range_state.ORDERS. selected: a tensor's name."""
 
-    _esm = _STATIC / "tensors.js"
+    _esm = script("selecting", "tensors")
 
     rows = List(Dict()).tag(sync=True)
     order = Unicode("model").tag(sync=True)

@@ -12,8 +12,9 @@ from workbench.store import EngineStore
 from workbench.study import Contestant, Study
 from workbench.types import Feeds
 from workbench.widgets import render_timing
+from workbench.widgets.beginning import begin
 from workbench.widgets.browser import Manners
-from workbench.widgets.form import ModelPicker, sample_models
+from workbench.widgets.form import ModelPicker
 from workbench.widgets.parts import CodeFold
 from workbench.widgets.timing_choices import model_of
 from workbench.widgets.timing_form import CandidatePicker, ReferencePicker, RunForm, Running
@@ -40,12 +41,7 @@ class TimingBoard(widgets.VBox):
         store: EngineStore | None = None,
     ) -> None:
         self.state = TimingState(store)
-        if isinstance(model, Model):
-            self.state.take(model)
-        else:
-            path = model or model_of(contestants or {}) or next(iter(sample_models()), None)
-            if path is not None:
-                self.state.load(path)
+        begin(self.state, model or model_of(contestants or {}))
         if contestants or feeds is not None:
             self.state.give(contestants or {}, feeds)
         running = Running(self.state)

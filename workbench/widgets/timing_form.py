@@ -10,7 +10,7 @@ from traitlets import link
 
 from workbench.widgets import render, render_timing
 from workbench.widgets.form import ShapeTable
-from workbench.widgets.parts import Fold, button, row
+from workbench.widgets.parts import Fold, button, field, number, row, said
 from workbench.widgets.progress import ProgressView
 from workbench.widgets.timing_choices import Candidate
 from workbench.widgets.timing_state import MEASURING, TimingState
@@ -104,37 +104,26 @@ class RunForm:
         self.layers = widgets.Checkbox(description="time every layer too", indent=False)
         link((state, "layers"), (self.layers, "value"))
         self.data_note, self.inputs = widgets.HTML(), widgets.HTML()
-        self.data = self._text("data", "400px", "pictures, .npz, .npy, data set; labels tell accuracy")
-        limit = (said("runs of each, in about"), self._number("limit"), said("seconds at most"))
-        rates = (said("batches"), self._number("batches", "120px"), said("streams"), self._number("streams"))
+        self.data = field(state, "data", "400px", "pictures, .npz, .npy, data set; labels tell accuracy")
+        limit = (said("runs of each, in about"), number(state, "limit"), said("seconds at most"))
+        rates = (said("batches"), number(state, "batches", "120px"), said("streams"), number(state, "streams"))
         half = said("half a second each; no batches: no sweep")
-        ranges = self._text("calibration", "400px", "a collection, a table, or samples as .npz, for int8")
+        ranges = field(state, "calibration", "400px", "a collection, a table, or samples as .npz, for int8")
         sizes = (ShapeTable(state, _SIZES).box, row("Inputs", self.inputs), row("Calibration", ranges))
+        many = said("samples; empty for all")
         self.boxes = [
-            row("Runs", self._number("iterations"), *limit, self.layers),
+            row("Runs", number(state, "iterations"), *limit, self.layers),
             row("Throughput", *rates, half),
-            row("Accuracy on", self.data, self._number("count"), said("samples; empty for all"), self.data_note),
+            row("Accuracy on", self.data, widgets.HBox([number(state, "count"), many]), self.data_note),
             Fold("Sizes and ranges", *sizes),
         ]
         state.observe(lambda change: self._show(), ["data", "data_note", "data_error", "model", "bounds"])
         self._show()
 
-    def _number(self, trait: str, width: str = "76px") -> widgets.Text:
-        field = self._text(trait, width, "")
-        field.add_class("wb-number")
-        return field
-
-    def _text(self, trait: str, width: str, placeholder: str) -> widgets.Text:
-        field = widgets.Text(
-            placeholder=placeholder, continuous_update=False, layout=widgets.Layout(width=width), tooltip=trait
-        )
-        link((self.state, trait), (field, "value"))
-        return field
-
     def _show(self) -> None:
         state = self.state
-        usual = render_timing.quiet("Empty: outputs are compared on what is measured on, and no accuracy is told.")
-        self.data_note.value = render.mistake(state.data_error) or render_timing.quiet(state.data_note) or usual
+        usual = render.quiet("Empty: outputs are compared on what is measured on, and no accuracy is told.")
+        self.data_note.value = render.mistake(state.data_error) or render.quiet(state.data_note) or usual
         self.inputs.value = render_timing.inputs_note(state.inputs, state.is_own_feeds)
 
 
@@ -163,11 +152,4 @@ class Running:
         else:
             is_said = bool(state.data_error) or state.model is None
             self.verdict.value = "" if is_said else render.mistake(problem)
-        self.error.value = render.error_card(state.error) if state.error is not None else ""
-
-
-def said(text: str) -> widgets.Label:
-    """Words between the fields of a row."""
-    label = widgets.Label(text)
-    label.add_class("wb-quiet")
-    return label
+        self.error.value = render.error_card(state.error, state.study)

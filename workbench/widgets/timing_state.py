@@ -9,7 +9,7 @@ from typing import Any
 
 from traitlets import Bool, Instance, Tuple, Unicode, observe
 
-from workbench.errors import BackendError, ConfigError, WorkbenchError
+from workbench.errors import BackendError, WorkbenchError
 from workbench.fusion.shares import GroupTimes
 from workbench.store import EngineStore
 from workbench.study import Study
@@ -21,7 +21,7 @@ from workbench.widgets.timing_layers import group_times_of, layer_sources, usual
 from workbench.widgets.timing_recorded import Recording, recordings, usual_recording
 from workbench.widgets.timing_results import LATENCY, LAYERS, Picture, Sheet, Shown, latency_sheet, pictures
 from workbench.widgets.timing_run import Order, carry_out
-from workbench.widgets.work_state import WorkState
+from workbench.widgets.work_state import FormWork
 
 MEASURING = "measuring"
 WAITING = "Waiting for the run that was cancelled to end"
@@ -29,7 +29,7 @@ VIEW = ("study", "recorded", "section", "view", "as_table", "before", "after", "
 """The traits that say what is shown."""
 
 
-class TimingState(WorkState, TimingFormState):
+class TimingState(FormWork, TimingFormState):
     """study: what was measured last. The other traits: what is looked at."""
 
     study = Instance(Study, allow_none=True)
@@ -49,20 +49,11 @@ class TimingState(WorkState, TimingFormState):
         self._layers: dict[tuple[str, object], GroupTimes] = {}
         super().__init__(store)
 
-    def about_to_change(self) -> None:
-        """Raises ConfigError while something runs."""
-        if self.busy:
-            raise ConfigError("something runs already: wait for it or cancel it first.")
-
     # ---- measuring
 
     def start(self) -> None:
         """Measure in the background; does nothing while something runs already."""
-        if self.busy:
-            return
-        self.read_again_if_changed()
-        if self.problem():
-            self._fail(ConfigError(self.problem()))
+        if not self._is_ready():
             return
         try:
             order = self.order(self.feeds())

@@ -6,10 +6,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench.widgets import render_timing
-from workbench.widgets.parts import Choice, Option, button, row
+from workbench.widgets import render, render_timing
+from workbench.widgets.parts import Choice, Option, Select, button, row, said
 from workbench.widgets.timing_export import FORMS
-from workbench.widgets.timing_form import said
 from workbench.widgets.timing_results import LATENCY, LAYERS, SECTIONS
 from workbench.widgets.timing_state import VIEW, TimingState
 
@@ -21,25 +20,15 @@ class RecordedPicker:
 
     def __init__(self, state: TimingState) -> None:
         self.state = state
-        self.choice = widgets.Dropdown(layout=widgets.Layout(width="300px"), tooltip="recorded model")
+        self.choice = Select("recorded model", lambda key: setattr(state, "recorded", key))
         self.note = widgets.HTML()
-        self.box = row("Recorded", self.choice, self.note)
-        self.choice.observe(lambda change: self._chosen(change["new"]), "value")
-        self._is_offering = False
+        self.box = row("Recorded", self.choice.control, self.note)
         state.observe(lambda change: self._show(), ["model", "recorded"])
         self._show()
 
-    def _chosen(self, key: str | None) -> None:
-        if not self._is_offering:
-            self.state.recorded = key or ""
-
     def _show(self) -> None:
         options = [("nothing recorded", ""), *((item.title, item.key) for item in self.state.recordings)]
-        self._is_offering = True
-        if list(self.choice.options) != options:
-            self.choice.options = options
-        self.choice.value = self.state.recorded if self.state.recording else ""
-        self._is_offering = False
+        self.choice.offer(options, self.state.recorded if self.state.recording else "")
         self.note.value = render_timing.recording_note(self.state.recording)
 
 
@@ -48,34 +37,25 @@ class LayerSides:
 
     def __init__(self, state: TimingState) -> None:
         self.state = state
-        self.first, self.second = (
-            widgets.Dropdown(layout=widgets.Layout(width="250px"), tooltip=name) for name in ("layers of", "beside")
-        )
+        self.selects = [
+            Select(label, lambda name, trait=trait: setattr(state, trait, name), "250px")
+            for label, trait in (("layers of", "before"), ("beside", "after"))
+        ]
         self.struck = widgets.HTML()
-        self.box = widgets.HBox([said("layers of"), self.first, said("beside"), self.second, self.struck])
+        named = [part for item in self.selects for part in (said(item.control.tooltip), item.control)]
+        self.box = widgets.HBox([*named, self.struck])
         self.box.add_class("wb-toolbar")
-        self._is_showing = False
-        for trait, control in (("before", self.first), ("after", self.second)):
-            control.observe(lambda change, trait=trait: self._chosen(trait, change["new"]), "value")
         state.observe(lambda change: self.show(), ["study", "recorded", "section", "before", "after"])
         self.show()
-
-    def _chosen(self, trait: str, name: str | None) -> None:
-        if name and not self._is_showing:
-            setattr(self.state, trait, name)
 
     def show(self) -> None:
         sources = self.state.layer_sources()
         able = [name for name, problem in sources.items() if not problem]
         self.box.layout.display = "" if self.state.section == LAYERS and able else "none"
-        self._is_showing = True
-        for control, name in zip((self.first, self.second), self.state.sides, strict=True):
-            if list(control.options) != able:
-                control.options = able
-            control.value = name or None
-        self._is_showing = False
+        for select, name in zip(self.selects, self.state.sides, strict=True):
+            select.offer(able, name or None)
         told = [f"{name}: {problem}" for name, problem in sources.items() if problem]
-        self.struck.value = render_timing.quiet(". ".join(told))
+        self.struck.value = render.quiet(". ".join(told))
 
 
 class Results:
@@ -108,7 +88,7 @@ class Results:
         if state.study is not None:
             self.card.value = render_timing.study_card(state.study, form_has_changed=state.form_has_changed)
         else:
-            self.card.value = "" if state.busy else render_timing.quiet(render_timing.EMPTY)
+            self.card.value = "" if state.busy else render.quiet(render_timing.EMPTY)
         self.box.layout.display = "" if state.model is not None else "none"
 
     def _show(self) -> None:

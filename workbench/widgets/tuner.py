@@ -10,10 +10,11 @@ from workbench.model import Model
 from workbench.store import EngineStore
 from workbench.tuning import Goals, Space, Tuned
 from workbench.widgets import render_tuner
+from workbench.widgets.beginning import begin
 from workbench.widgets.browser import Manners
 from workbench.widgets.builder import EngineBuilder
 from workbench.widgets.data_state import Data
-from workbench.widgets.form import ModelPicker, sample_models
+from workbench.widgets.form import ModelPicker
 from workbench.widgets.parts import CodeFold
 from workbench.widgets.tuner_actions import Actions
 from workbench.widgets.tuner_detail import Detail
@@ -43,10 +44,7 @@ class Tuner(widgets.VBox):
         builder: EngineBuilder | None = None,
     ) -> None:
         self.state = state = TunerState(store, space)
-        if isinstance(model, Model):
-            state.take(model)
-        elif model is not None or sample_models():
-            state.load(model if model is not None else sample_models()[0])
+        begin(state, model)
         if data is not None:
             state.open_data(data)
         if goals is not None:
@@ -63,7 +61,7 @@ class Tuner(widgets.VBox):
             ]
         )
         form.add_class("wb-form")
-        code = CodeFold(state, ("Python", "Command line"), FORM)
+        code = CodeFold(state, ("Python", "Command line"), FORM, "Show the code of the search")
         parts = [form, *Actions(state).boxes, Results(state).box, Detail(state, builder).box, code.fold, Manners()]
         super().__init__([widgets.HTML(render_tuner.STYLE), *parts])
         for name in ("wb", "wb-timing", "wb-tuner"):

@@ -47,7 +47,7 @@ class Actions:
         self.cancel.disabled = not state.busy
         self.verdict.value = self._told() if state.busy else self._waits(problem)
         self.running.value = render_tuner.running_table(state.tuned) if state.busy else ""
-        self.error.value = render.error_card(state.error) if state.error is not None else ""
+        self.error.value = render.error_card(state.error, None if state.can_go_on else state.viewed)
 
     def _told(self) -> str:
         state = self.state

@@ -40,8 +40,7 @@ class Detail:
         self.actions = widgets.HBox([self.use, self.name, self.baseline, self.said])
         self.actions.add_class("wb-actions")
         self.shown = TrialCode()
-        self.code = CodeFold(self.shown, ("Python", "Command line"), ["current"])
-        self.code.fold.title = "Show the code of this trial"
+        self.code = CodeFold(self.shown, ("Python", "Command line"), ["current"], "Show the code of this trial")
         self.box = widgets.VBox([self.card, self.actions, self.code.fold, self.below])
         state.observe(lambda change: self._show(), ["selected", "recorded", "column", "model", "status"])
         state.observe(lambda change: self._say(), ["baseline_said", "baseline_error"])
@@ -54,7 +53,7 @@ class Detail:
         self.code.fold.layout.display = "" if self.shown.current else "none"
         if trial is None:
             has_trials = state.viewed is not None and bool(state.viewed.trials)
-            self.card.value = render_tuner.quiet(_HINT) if has_trials else ""
+            self.card.value = render.quiet(_HINT) if has_trials else ""
             return
         try:
             recipe = state.recipe()

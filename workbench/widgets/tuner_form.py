@@ -10,10 +10,9 @@ from traitlets import link
 from workbench.evaluation import METRICS
 from workbench.tuning.goals import OBJECTIVES
 from workbench.widgets import render, render_tuner
-from workbench.widgets.calibration_form import PreprocessingFields
+from workbench.widgets.calibration_form import DataPicker, PreprocessingFields
 from workbench.widgets.form import ShapeTable
-from workbench.widgets.parts import Choice, Fold, Option, button, row
-from workbench.widgets.timing_form import said
+from workbench.widgets.parts import Choice, Fold, Option, button, field, number, row, said
 from workbench.widgets.tuner_form_state import FORM
 from workbench.widgets.tuner_knobs import KnobRow
 from workbench.widgets.tuner_run import ADDRESS, HERE, LOCAL, WHERE
@@ -21,6 +20,7 @@ from workbench.widgets.tuner_state import TunerState
 
 _METRICS = {"": "what suits the data", "top1": "top-1", "top5": "top-5", "argmax": "answers", "relative": "error in %"}
 _NO_DATA = "Empty: outputs are compared on random arrays, and int8 is left out, as it needs ranges."
+_ORDER = "In this order: the first decides, the next among those that cannot be told apart."
 _SIZES = "What is timed runs at opt, where no data tell the shapes."
 _WHERE = {
     HERE: "One trial after another, in this notebook's process. Its other cells wait for the processor meanwhile.",
@@ -29,52 +29,24 @@ _WHERE = {
 }
 
 
-def _field(state: TunerState, trait: str, width: str, placeholder: str = "", label: str = "") -> widgets.Text:
-    """A text that is taken over with Enter or when it is left."""
-    field = widgets.Text(
-        placeholder=placeholder, continuous_update=False, layout=widgets.Layout(width=width), tooltip=label or trait
-    )
-    link((state, trait), (field, "value"))
-    return field
-
-
-def _number(state: TunerState, trait: str, label: str = "") -> widgets.Text:
-    field = _field(state, trait, "76px", label=label)
-    field.add_class("wb-number")
-    return field
-
-
 class DataRow:
     """Where the samples are, and how pictures become inputs."""
 
     def __init__(self, state: TunerState) -> None:
         self.state = state
-        self.path = widgets.Text(
-            placeholder="folder of pictures, .npz, .npy, data set", continuous_update=False, tooltip="data",
-            layout=widgets.Layout(width="400px"),
-        )  # fmt: skip
-        self.note = widgets.HTML()
-        how = PreprocessingFields(state)  # type: ignore[arg-type]  # of a DataState it needs no more
+        picker = DataPicker(state, "folder of pictures, .npz, .npy, data set", self._about)
+        how = PreprocessingFields(state)
         self.how = Fold("How pictures become inputs", how.box, how.seen)
-        self.boxes = [row("Data", self.path, self.note), self.how]
-        self.path.observe(lambda change: self._chosen(change["new"].strip()), "value")
-        state.observe(lambda change: self._show(), ["data", "data_error", "field_error", "samples"])
+        self.boxes = [picker.box, self.how]
+        state.observe(lambda change: self._show(), ["fields", "shown"])
         self._show()
 
-    def _chosen(self, path: str) -> None:
-        if path != self.state.data:
-            self.state.open_data(path)
-
     def _show(self) -> None:
-        state = self.state
-        self.path.value = state.data
-        self.how.layout.display = "" if state.fields or state.shown else "none"
-        if state.data_error:
-            self.note.value = render.mistake(state.data_error)
-        else:
-            split = " Some find the ranges for int8, others tell the accuracy."
-            about = state.samples.about + split if state.samples is not None else _NO_DATA
-            self.note.value = render_tuner.quiet(about)
+        self.how.layout.display = "" if self.state.fields or self.state.shown else "none"
+
+    def _about(self) -> str:
+        samples = self.state.samples
+        return f"{samples.about} Some find the ranges for int8, others tell the accuracy." if samples else _NO_DATA
 
 
 class GoalRows:
@@ -91,11 +63,11 @@ class GoalRows:
             layout=widgets.Layout(width="190px"),
         )  # fmt: skip
         link((state, "metric"), (self.metric, "value"))
-        order = said("in this order: the first decides, the next among those that cannot be told apart")
-        limits = _field(state, "limits", "400px", "such as accuracy<=0.2, latency<=2, size<=10M")
+        order = widgets.HTML(render.quiet(_ORDER))
+        limits = field(state, "limits", "400px", "such as accuracy<=0.2, latency<=2, size<=10M")
         self.boxes = [
             row("Objectives", choice, order),
-            row("Limits", limits, said("accuracy lost, in"), self.metric, self.problem),
+            row("Limits", limits, widgets.HBox([said("accuracy lost, in"), self.metric]), self.problem),
         ]
         for name, item in self.buttons.items():
             item.observe(lambda change, name=name: self._clicked(name, change["new"]), "value")
@@ -114,7 +86,7 @@ class GoalRows:
             item.description = f"{chosen.index(name) + 1} {name}" if name in chosen else name
             item.tooltip = f"{name}: {'leave it out' if name in chosen else 'add it as the last'}"
         usual = "What is lost of accuracy in points, latency in ms, throughput per second, sizes as 10M; with commas."
-        self.problem.value = render.mistake(self.state.limit_problem()) or render_tuner.quiet(usual)
+        self.problem.value = render.mistake(self.state.limit_problem()) or render.quiet(usual)
 
 
 class SpaceRow:
@@ -158,7 +130,7 @@ class SpaceRow:
         self.undo.disabled = self.state.usual is None or self.state.is_unchanged
         missing = self.state.model is None or self.state.usual is None
         why = self.state.usual_error or "It follows the model and the data."
-        self.sizes.value = render_tuner.quiet(why) if missing else render_tuner.size_lines(*self.state.sizes())
+        self.sizes.value = render.quiet(why) if missing else render_tuner.size_lines(*self.state.sizes())
 
 
 class BudgetRows:
@@ -168,8 +140,8 @@ class BudgetRows:
         self.state = state
         self.problem, self.note = widgets.HTML(), widgets.HTML()
         self.where = Choice([Option(name, title) for name, title in WHERE.items()], state.where)
-        self.address = _field(state, "address", "240px", "tcp://host:8786")
-        trials, minutes = _number(state, "trials"), _number(state, "minutes")
+        self.address = field(state, "address", "240px", "tcp://host:8786")
+        trials, minutes = number(state, "trials"), number(state, "minutes")
         unit = said("minutes; whichever is spent first, empty for no limit")
         self.boxes = [
             row("Budget", trials, said("trials in all, or"), minutes, unit, self.problem),
@@ -186,7 +158,7 @@ class BudgetRows:
         self.problem.value = render.mistake(state.budget_problem())
         self.problem.layout.display = "" if self.problem.value else "none"
         wrong = state.where_problem() if state.address.strip() else ""
-        self.note.value = render.mistake(wrong) or render_tuner.quiet(_WHERE[state.where])
+        self.note.value = render.mistake(wrong) or render.quiet(_WHERE[state.where])
 
 
 class MoreFold:
@@ -195,8 +167,8 @@ class MoreFold:
     def __init__(self, state: TunerState) -> None:
         self.state = state
         self.note = widgets.HTML()
-        calibrated, compared = _number(state, "calibrated"), _number(state, "compared")
-        ranges = _field(state, "calibration", "400px", "a collection or a table, for int8", "ranges")
+        calibrated, compared = number(state, "calibrated"), number(state, "compared")
+        ranges = field(state, "calibration", "400px", "a collection or a table, for int8", "ranges")
         self.fold: Any = Fold(
             "Samples, ranges and sizes",
             row("Samples", said("ranges from"), calibrated, said("outputs compared on"), compared, said("others")),
@@ -209,4 +181,4 @@ class MoreFold:
     def _show(self) -> None:
         usual = "Empty: they are collected from the data, once; the next search finds them."
         wrong = "" if self.state.data_error else self.state.data_problem()
-        self.note.value = render.mistake(wrong) or render_tuner.quiet(usual)
+        self.note.value = render.mistake(wrong) or render.quiet(usual)

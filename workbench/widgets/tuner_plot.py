@@ -12,9 +12,9 @@ from workbench.plots.output import svg
 from workbench.plots.palette import PAPER, QUIET, by_precision
 from workbench.plots.plot import Plot
 from workbench.tuning import Trial, Tuned
+from workbench.tuning.findings import trials_of
 from workbench.tuning.front_plot import FrontFacts, draw_front, front_plot
 from workbench.tuning.scale import Span, scale
-from workbench.tuning.shown import trials_of
 from workbench.tuning.trial import FAILED, PRUNED
 from workbench.types import count_of
 

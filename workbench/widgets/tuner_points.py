@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import anywidget
 from traitlets import Dict, List, Unicode
 
 from workbench.tuning import Trial
+from workbench.widgets.browser import script
 from workbench.widgets.tuner_plot import Spot
 from workbench.widgets.tuner_results import STATES, TrialRow, score_facts
 
-_STATIC = Path(__file__).parent / "static"
 _TEXTS = (1, -1)
 """Columns that stand on the left."""
 
@@ -19,7 +17,7 @@ _TEXTS = (1, -1)
 class PointPlot(anywidget.AnyWidget):
     """svg: as `picture_of` makes it. spots: as `shown_spot` makes them; set before svg. selected: a trial's id."""
 
-    _esm = _STATIC / "tuner_points.js"
+    _esm = script("selecting", "tuner_points")
 
     svg = Unicode().tag(sync=True)
     spots = List(Dict()).tag(sync=True)
@@ -29,7 +27,7 @@ class PointPlot(anywidget.AnyWidget):
 class RowTable(anywidget.AnyWidget):
     """heads, rows: as `shown_heads` and `shown_row` make them. selected: a trial's id."""
 
-    _esm = _STATIC / "tuner_rows.js"
+    _esm = script("selecting", "tuner_rows")
 
     heads = List(Dict()).tag(sync=True)
     rows = List(Dict()).tag(sync=True)

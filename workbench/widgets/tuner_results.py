@@ -12,11 +12,11 @@ from workbench.plots.medians import medians
 from workbench.plots.plot import Plot
 from workbench.tuning import Column, Score, Trial, Tuned
 from workbench.tuning.candidate import TITLES, value_text
+from workbench.tuning.findings import trials_of
 from workbench.tuning.goals import OBJECTIVES
 from workbench.tuning.plots import importance_plot, progress_plot
 from workbench.tuning.result import FINISHED
 from workbench.tuning.scale import scale
-from workbench.tuning.shown import trials_of
 from workbench.tuning.trial import COMPLETE, FAILED, PRUNED
 from workbench.types import count_of
 from workbench.widgets.timing_results import Picture, Sheet

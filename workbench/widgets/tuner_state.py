@@ -5,27 +5,36 @@ from __future__ import annotations
 import threading
 import traceback
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from traitlets import Bool, Unicode, observe
 
-from workbench.errors import BackendError, Cancelled, ConfigError, WorkbenchError
+from workbench.errors import BackendError, Cancelled, WorkbenchError
 from workbench.store import EngineStore
 from workbench.tuning import Controls, Plan, Space, Tuned
-from workbench.tuning.result import STOPPED
+from workbench.tuning.result import PAUSED, RUNNING, STOPPED
 from workbench.tuning.running import PHASE
 from workbench.tuning.space import MOST, count
 from workbench.types import LogLine, Progress, count_of
 from workbench.widgets.aside import Aside
 from workbench.widgets.tuner_run import FINALS, Order, carry_out
 from workbench.widgets.tuner_view_state import TunerViewState
-from workbench.widgets.work_state import CANCELLED, WorkState
+from workbench.widgets.work_state import CANCELLED, FormWork
 
 TUNING = "tuning"
 WAITING = "Waiting for the trial that was cancelled to end"
 
 
-class TunerState(WorkState, TunerViewState):
+class _Seen(NamedTuple):
+    """What is looked at when a search starts. code: of `tuned`."""
+
+    tuned: Tuned | None
+    plan: Plan | None
+    code: str
+    recorded: str
+
+
+class TunerState(FormWork, TunerViewState):
     """What is looked at, and how the search goes."""
 
     searched_code = Unicode(help="the form as Python when the search was started")
@@ -38,24 +47,16 @@ class TunerState(WorkState, TunerViewState):
         self._controls = Controls()
         super().__init__(store, space)
 
-    def about_to_change(self) -> None:
-        """Raises ConfigError while something runs."""
-        if self.busy:
-            raise ConfigError("something runs already: wait for it or cancel it first.")
-
     # ---- searching
 
     def start(self) -> None:
         """Search in the background; does nothing while something runs already. What was found before counts."""
-        if self.busy:
-            return
-        self.read_again_if_changed()
-        if self.problem():
-            self._fail(ConfigError(self.problem()))
+        if not self._is_ready():
             return
         told = self.code()
         code = told["Python"]
         order = replace(self.order(), again={"Shell": told["Command line"], "Python": code})
+        former = _Seen(self.tuned, self.plan, self.searched_code, self.recorded)
         self._forget_work()
         if code != self.searched_code:
             self.tuned = None
@@ -66,7 +67,11 @@ class TunerState(WorkState, TunerViewState):
 
         def work(cancel: threading.Event) -> None:
             controls.cancel = cancel
-            self._searched(order, controls)
+            try:
+                self._searched(order, controls)
+            except WorkbenchError:
+                self._keep(former)
+                raise
 
         self._run(TUNING, work)
 
@@ -160,8 +165,15 @@ class TunerState(WorkState, TunerViewState):
 
     def _settle(self) -> None:
         """Nothing of it runs any more."""
-        if self.tuned is not None:
+        if self.tuned is not None and self.tuned.state in (RUNNING, PAUSED):
             self.tuned = replace(self.tuned, state=STOPPED, running=())
+
+    def _keep(self, former: _Seen) -> None:
+        """What was looked at before stays where a search ended before its first trial."""
+        if self.tuned is None or not self.tuned.trials:
+            self.plan = former.plan
+            with self.hold_trait_notifications():
+                self.tuned, self.searched_code, self.recorded = former.tuned, former.code, former.recorded
 
     @observe("model")
     def _other_results(self, change: Any) -> None:

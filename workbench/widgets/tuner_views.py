@@ -8,10 +8,9 @@ import ipywidgets as widgets
 
 from workbench.tuning.goals import OBJECTIVES
 from workbench.tuning.result import FINISHED
-from workbench.widgets import render_timing, render_tuner
-from workbench.widgets.parts import Choice, Option, button, row
+from workbench.widgets import render, render_timing, render_tuner
+from workbench.widgets.parts import Choice, Option, Select, button, row, said
 from workbench.widgets.timing_export import FORMS
-from workbench.widgets.timing_form import said
 from workbench.widgets.timing_results import Picture
 from workbench.widgets.tuner_points import PointPlot, RowTable, shown_heads, shown_row, shown_spot
 from workbench.widgets.tuner_results import FRONT, NOT_SEARCHED, SECTIONS, trial_heads, trial_rows
@@ -21,29 +20,13 @@ from workbench.widgets.tuner_view_state import VIEW
 _PLOT, _TABLE = "plot", "table"
 
 
-class _Select:
-    """A dropdown whose options follow the state."""
-
-    def __init__(self, label: str, chosen: Any, width: str = "300px") -> None:
-        self.control = widgets.Dropdown(layout=widgets.Layout(width=width), tooltip=label)
-        self._is_offering = False
-        self.control.observe(lambda change: self._is_offering or chosen(change["new"] or ""), "value")
-
-    def offer(self, options: list[tuple[str, str]], value: str) -> None:
-        self._is_offering = True
-        if list(self.control.options) != options:
-            self.control.options = options
-        self.control.value = value
-        self._is_offering = False
-
-
 class SearchPicker:
     """The own search or a recorded one, and which kind of machine of it."""
 
     def __init__(self, state: TunerState) -> None:
         self.state = state
-        self.search = _Select("search", lambda key: setattr(state, "recorded", key), "560px")
-        self.column = _Select("kind of machine", lambda name: setattr(state, "column", name))
+        self.search = Select("search", lambda key: setattr(state, "recorded", key), "560px")
+        self.column = Select("kind of machine", lambda name: setattr(state, "column", name))
         self.note = widgets.HTML()
         self.box = row("Look at", self.search.control, self.column.control, self.note)
         state.observe(lambda change: self._show(), ["recorded", "column", "tuned", "model"])
@@ -55,11 +38,11 @@ class SearchPicker:
         options = [own, *((f"{item.model}, {item.recorded}", item.id) for item in state.recordings)]
         self.search.offer(options, state.recorded)
         names = [column.name for column in state.viewed.columns] if state.viewed is not None else []
-        self.column.offer([(name, name) for name in names], state.viewed_column.name if names else None)  # type: ignore[arg-type]
+        self.column.offer([(name, name) for name in names], state.viewed_column.name if names else None)
         self.column.control.layout.display = "" if len(names) > 1 else "none"
         told = [state.recordings_error] if state.recordings_error else []
         told += ["Each kind of machine has results of its own; nothing is ranked across."] if len(names) > 1 else []
-        self.note.value = render_tuner.quiet(" ".join(told))
+        self.note.value = render.quiet(" ".join(told))
         self.note.layout.display = "" if told else "none"
         self.box.layout.display = "" if state.recordings or len(names) > 1 or told else "none"
 
@@ -75,7 +58,7 @@ class Results:
         self.sections = Choice([Option(name, title) for name, title in SECTIONS.items()], state.section)
         self.form = Choice([Option(_PLOT, _PLOT), Option(_TABLE, _TABLE)], _PLOT)
         self.axes = {
-            trait: _Select(label, lambda name, trait=trait: setattr(state, trait, name), "130px")
+            trait: Select(label, lambda name, trait=trait: setattr(state, trait, name), "130px")
             for trait, label in (("x_axis", "across"), ("y_axis", "upwards"))
         }
         self.exports = {form: button(form.upper(), lambda form=form: state.export(form)) for form in FORMS}

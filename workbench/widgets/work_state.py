@@ -1,4 +1,4 @@
-"""WorkState: something that runs in the background of a notebook: its phases, its log, its end."""
+"""WorkState: something that runs in the background of a notebook: its phases, its log, its end; FormWork: by a form."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 from traitlets import HasTraits, Instance, Int, Unicode
 
-from workbench.errors import BuildError, Cancelled, WorkbenchError
+from workbench.errors import BuildError, Cancelled, ConfigError, WorkbenchError
 from workbench.types import LogLine, Progress
 from workbench.widgets.jobs import Job
 from workbench.widgets.phases import Phase, update_phases
+from workbench.widgets.shape_state import ShapeState
 
 IDLE, DONE, FAILED, CANCELLED = "idle", "done", "failed", "cancelled"
 
@@ -98,3 +99,31 @@ class WorkState(HasTraits):
                 self.log.append(event)
             else:
                 update_phases(self.phases, event, self._clock() - self._started)
+
+
+class FormWork(WorkState, ShapeState):
+    """Work of which a form with a model says what to do."""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether something runs that belongs to the model."""
+        return self.busy
+
+    def about_to_change(self) -> None:
+        """Raises ConfigError while something runs."""
+        if self.is_locked:
+            raise ConfigError("something runs already: wait for it or cancel it first.")
+
+    def _is_ready(self) -> bool:
+        """Whether nothing runs and the form, its model read again, is right; else `error` says what is wrong, and what
+        was found before stays."""
+        if self.busy:
+            return False
+        try:
+            self.read_again_if_changed()
+            if self.problem():
+                raise ConfigError(self.problem())
+        except WorkbenchError as error:
+            self._fail(error)
+            return False
+        return True

@@ -99,7 +99,6 @@ class WriteState(WorkState):
         form, release, keep = self.form, self.release if self.form == "trt-cache" else "", self.keep
         path, choice = self.target, self.ranges.choice
         self._forget_work()
-        self.written = None
 
         def work(cancel: threading.Event) -> None:
             findings: tuple[Finding, ...] = ()

@@ -18,17 +18,10 @@ Tell = Callable[[str, str], None]
 
 _NOT_OPERATORS = {"data", "feed", "fetch", "combine", "shadow_output", "yield", "parameter", "if", "while"}
 _OLD_NAMES = {
-    "multiply": "elementwise_mul",
-    "divide": "elementwise_div",
-    "subtract": "elementwise_sub",
-    "maximum": "elementwise_max",
-    "minimum": "elementwise_min",
-    "remainder": "elementwise_mod",
-    "floor_divide": "elementwise_floordiv",
-    "add_n": "sum",
-    "arange": "range",
-    "nonzero": "where_index",
-}
+    "multiply": "elementwise_mul", "divide": "elementwise_div", "subtract": "elementwise_sub",
+    "maximum": "elementwise_max", "minimum": "elementwise_min", "remainder": "elementwise_mod",
+    "floor_divide": "elementwise_floordiv", "add_n": "sum", "arange": "range", "nonzero": "where_index",
+}  # fmt: skip
 
 
 def releases() -> tuple[str, str]:

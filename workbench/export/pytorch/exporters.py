@@ -60,7 +60,8 @@ def run_exporter(job: Job, folder: Path) -> ModelProto:
     finally:
         for warning in told:
             if warning.category.__name__ == "TracerWarning":
-                where = user_line(warning.filename, warning.lineno, _code(warning))
+                place = (warning.filename, warning.lineno)
+                where = user_line(*place, linecache.getline(*place))
                 note = f"{where} was decided while tracing, once and for all, as the example has it"
                 if where and note not in job.notes:
                     job.notes.append(note)
@@ -117,19 +118,13 @@ def temporary(index: int) -> str:
     return f"workbench_input_{index}"
 
 
-def _code(warning: warnings.WarningMessage) -> str:
-    return linecache.getline(warning.filename, warning.lineno)
-
-
 @contextlib.contextmanager
 def _slow_attention(torch: Any) -> Iterator[None]:
     """nn.TransformerEncoder's fast path is one operator that no exporter knows."""
-    mha = getattr(torch.backends, "mha", None)
-    before = mha.get_fastpath_enabled() if mha else False
-    if mha:
-        mha.set_fastpath_enabled(False)
+    mha = torch.backends.mha
+    before = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
-        if mha:
-            mha.set_fastpath_enabled(before)
+        mha.set_fastpath_enabled(before)

@@ -83,10 +83,8 @@ def export_torch(
     with at_rest(module):
         answers = [_answer(job, trial) for trial in tried]
         parity = _into(path, job, answers, _output_names(job, answers, output_names))
-    converter = f"torch.onnx ({job.exporter})"
-    return Exported(
-        load_model(path), f"PyTorch {_release(torch)}", converter, parity, tuple(job.notes), time.monotonic() - start
-    )
+    framework, converter = f"PyTorch {torch.__version__.partition('+')[0]}", f"torch.onnx ({job.exporter})"
+    return Exported(load_model(path), framework, converter, parity, tuple(job.notes), time.monotonic() - start)
 
 
 def _into(path: Path, job: Job, answers: list[dict[str, np.ndarray]], outputs: tuple[str, ...]) -> tuple[Parity, ...]:
@@ -273,7 +271,3 @@ def _compare_mirrored(job: Job, draft: Path, inputs: Sequence[str], outputs: Seq
             f"changed: the classic exporter records the one way that the example takes{noted}. Write the branch with "
             "torch.where or torch.cond, and use exporter='dynamo'."
         ) from error
-
-
-def _release(torch: Any) -> str:
-    return str(torch.__version__).partition("+")[0]

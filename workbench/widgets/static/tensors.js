@@ -25,16 +25,7 @@ function spark(heights) {
 }
 
 function render({ model, el }) {
-  const box = document.createElement("div");
-  box.className = "wb-layers wb-tensorlist";
-  box.dataset.lmSuppressShortcuts = "true";
-  const table = document.createElement("table");
-  table.className = "wb-table wb-numbers";
-  table.setAttribute("aria-label", "tensors");
-  const head = table.createTHead().insertRow();
-  const body = table.createTBody();
-  box.append(table);
-  el.append(box);
+  const { box, head, body, draw } = rowTable(model, el, { id: "tensor", label: "tensors" });
 
   function send(name, value) {
     model.set(name, value);
@@ -65,17 +56,7 @@ function render({ model, el }) {
     }
   }
 
-  function showSelected() {
-    for (const row of body.rows) {
-      const on = row.dataset.tensor === model.get("selected");
-      row.setAttribute("aria-selected", String(on));
-      row.tabIndex = on ? 0 : -1;
-    }
-    if (body.rows.length && !body.querySelector("[aria-selected='true']")) body.rows[0].tabIndex = 0;
-  }
-
   function showRows() {
-    const hadFocus = body.contains(document.activeElement);
     body.replaceChildren();
     for (const item of model.get("rows")) {
       const row = body.insertRow();
@@ -98,40 +79,14 @@ function render({ model, el }) {
       cell(row, item.clipped, "wb-right");
       cell(row, item.error, "wb-right");
     }
-    showSelected();
-    if (hadFocus) body.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
   }
 
-  function select(row) {
-    send("selected", row.dataset.tensor);
-    row.focus({ preventScroll: true });
-    const [top, bottom] = [row.offsetTop - head.offsetHeight, row.offsetTop + row.offsetHeight];
-    if (top < box.scrollTop) box.scrollTop = top;
-    else if (bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight;
-  }
-
-  body.addEventListener("click", (event) => {
-    const row = event.target.closest("tr");
-    if (row) select(row);
-  });
-  body.addEventListener("keydown", (event) => {
-    const row = event.target.closest("tr");
-    const next = {
-      ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling,
-      Home: body.rows[0], End: body.rows[body.rows.length - 1], Enter: row, " ": row,
-    }[event.key];
-    if (!(event.key in { ArrowDown: 1, ArrowUp: 1, Home: 1, End: 1, Enter: 1, " ": 1 })) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (next) select(next);
-  });
   model.on("change:rows", () => {
-    showRows();
+    draw(showRows);
     box.scrollTop = 0;
   });
-  model.on("change:selected", showSelected);
   model.on("change:order", showOrder);
-  showRows();
+  draw(showRows);
   showOrder();
 }
 

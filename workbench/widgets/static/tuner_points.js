@@ -9,14 +9,7 @@ function render({ model, el }) {
   box.append(picture, marks);
   el.append(box);
 
-  function showSelected() {
-    for (const button of marks.children) {
-      const on = button.dataset.trial === model.get("selected");
-      button.setAttribute("aria-pressed", String(on));
-      button.tabIndex = on ? 0 : -1;
-    }
-    if (marks.children.length && !marks.querySelector("[tabindex='0']")) marks.children[0].tabIndex = 0;
-  }
+  const showSelected = selecting(model, marks, { id: "trial", mark: "aria-pressed", keys: ["ArrowLeft", "ArrowRight"] });
 
   function show() {
     const had = marks.contains(document.activeElement) ? document.activeElement.dataset.trial : "";
@@ -38,29 +31,7 @@ function render({ model, el }) {
     if (had) marks.querySelector(`[data-trial='${had}']`)?.focus({ preventScroll: true });
   }
 
-  function select(button) {
-    model.set("selected", button.dataset.trial);
-    model.save_changes();
-    button.focus({ preventScroll: true });
-  }
-
-  marks.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) select(button);
-  });
-  marks.addEventListener("keydown", (event) => {
-    const button = event.target.closest("button");
-    const next = {
-      ArrowRight: button?.nextElementSibling, ArrowLeft: button?.previousElementSibling,
-      Home: marks.firstElementChild, End: marks.lastElementChild,
-    }[event.key];
-    if (!["ArrowRight", "ArrowLeft", "Home", "End"].includes(event.key)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (next) select(next);
-  });
   model.on("change:svg", show);
-  model.on("change:selected", showSelected);
   show();
 }
 
