@@ -46,11 +46,11 @@ def test_a_search_is_watched_paused_finished_and_a_trial_taken_over(
     expect(button(widget, "Start")).to_be_disabled()
     fill(widget, "limits", "accuracy<=50")
     fill(widget, "layers in float", "0, 1")
-    fill(widget, "threads", "1")
+    fill(widget, "threads", "1, 2")
     fill(widget, "calibration", "entropy, sorcery")
     expect(widget.locator(".wb-knob.wb-wrong")).to_contain_text("there is no 'sorcery'")
     fill(widget, "calibration", "entropy, minmax, percentile")
-    expect(widget.locator(".wb-sizes")).to_contain_text("18 combinations, 8 after rules")
+    expect(widget.locator(".wb-sizes")).to_contain_text("36 combinations, 16 after rules")
     make_small(widget)
 
     button(widget, "Start").click()
@@ -66,6 +66,7 @@ def test_a_search_is_watched_paused_finished_and_a_trial_taken_over(
     expect(widget.locator(".wb-trials tbody tr")).not_to_have_count(known)
     expect(widget.locator("[data-running]")).to_be_visible()
     take_screenshots(page, widget, test, "running")
+    expect(widget.locator(".wb-trials tbody tr").filter(has_text="int8").first).to_be_attached()
     button(widget, "Finish now").click()
     card = widget.locator("[data-search]")
     expect(card).to_have_attribute("data-state", "finished")
@@ -106,7 +107,7 @@ def look_into_a_trial(page: Page, widget: Locator, test: str) -> None:
 def look_into_the_other_sections(page: Page, widget: Locator, test: str) -> None:
     widget.get_by_label("across", exact=True).select_option("size")
     expect(widget.locator(".wb-points")).to_contain_text("size of the plan in MB")
-    for section, words in (("Progress", "trial"), ("Finalists", "median"), ("What matters", "from 8 measured trials")):
+    for section, words in (("Progress", "trial"), ("Finalists", "median"), ("What matters", "measured trials")):
         button(widget, section).click()
         expect(widget.locator("[data-plot], [data-empty]").last).to_contain_text(words)
     take_screenshots(page, widget, test, "knobs")

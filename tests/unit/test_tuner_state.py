@@ -229,7 +229,7 @@ def test_a_search_is_carried_out_and_the_shell_knows_all_of_it(
     state.observe(lambda change: seen.append(change["new"]), "tuned")
     searched(state)
     found = state.tuned
-    assert found is not None and found.state == FINISHED and found.best is not None and found.counts["complete"] == 2
+    assert found is not None and found.state == FINISHED and found.best is not None and len(found.trials) == 2
     assert [len(item.trials) for item in seen if item][-1] == 2 and not state.form_has_changed
     assert [phase.name for phase in state.phases if phase.ended_s is None] == []
     assert ("Tuning", 2, 2) in [(phase.name, phase.done, phase.total) for phase in state.phases]

@@ -38,7 +38,10 @@ def tune_options(parser: argparse.ArgumentParser) -> None:
     options.picture_options(parser)
     work = parser.add_argument_group("how long, and where")
     work.add_argument("--trials", type=options.positive, metavar="N", help="in all (default 25, without --minutes)")
-    work.add_argument("--minutes", type=minutes, metavar="M", help="of this call; what was begun is finished")
+    work.add_argument(
+        "--minutes", type=minutes, metavar="M",
+        help="of trials in this call, once int8's ranges are found; what was begun is finished",
+    )  # fmt: skip
     work.add_argument("--limit-s", type=options.seconds, metavar="S", help="about how long each is timed (default 1.5)")
     work.add_argument(
         "--sampler", choices=("auto", "grid", "tpe", "nsga2", "random"), default="auto",

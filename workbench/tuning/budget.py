@@ -12,9 +12,10 @@ from workbench.errors import ConfigError
 
 @dataclass(frozen=True)
 class Budget:
-    """Whichever is spent first ends the search. trials: in all, with those from before it was stopped. minutes: of this
-    call; what is under way is finished. patience_s: a worker that tells nothing for so long hangs. finals_again: the
-    finalists are measured in turns also where the same ones were by an earlier call."""
+    """Whichever is spent first ends the search. trials: in all, with those from before it was stopped. minutes: of
+    trials in this call, once int8's ranges and the order of layers are found; what is under way is finished.
+    patience_s: a worker that tells nothing for so long hangs. finals_again: the finalists are measured in turns also
+    where the same ones were by an earlier call."""
 
     trials: int | None = 25
     minutes: float | None = None

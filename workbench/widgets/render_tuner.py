@@ -99,7 +99,7 @@ def search_card(tuned: Tuned, column: Column, *, form_has_changed: bool = False)
         parts.append(f"{render.fact_row(facts)}<p data-tied='{len(best.tied)}'>{escape(best.reason)}</p>")
     else:
         parts.append(f"<p>{escape(_no_best(tuned, column))}</p>")
-    mark = "wb-quiet" if tuned.recorded else "wb-bad"
+    mark = "wb-bad" if tuned.state == FINISHED and best is None and not tuned.recorded else "wb-quiet"
     parts += [f"<p class='{mark}'>{escape(text)}</p>" for text in tuned.notes]
     recorded = f"{_sentence(tuned.recorded)} Not measured here. " if tuned.recorded else ""
     about = f"{recorded}{_sentence(told(tuned))} {_sentence(str(tuned.goals))} {_sentence(column.sizes)}"
