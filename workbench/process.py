@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import re
@@ -26,7 +27,8 @@ from workbench.types import Listener, LogLine, Progress
 
 _POLL_S = 0.1
 _FAREWELL_S = 0.5
-_SILENCE_S = 3.0
+_SILENCE_S, _REST_S = 3.0, 30.0
+"""Of a child that is gone: how long its streams may say nothing, and for how long they are read at all."""
 _LATE_S = 0.02
 _TAIL = 6
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
@@ -227,19 +229,21 @@ class Child:
 
 def _events(process: subprocess.Popen[bytes], events: queue.SimpleQueue[Any], cancel: threading.Event) -> Iterator[Any]:
     """What comes in, with None for each of the two streams that ends, until the child is gone. Raises Cancelled."""
-    open_streams, is_gone, heard_s = 2, False, 0.0
+    open_streams, gone_s, heard_s = 2, math.inf, 0.0
     while open_streams:
         _check(cancel)
-        if not is_gone and process.poll() is not None:
-            is_gone, heard_s = True, time.monotonic()
+        if gone_s == math.inf and process.poll() is not None:
+            gone_s = heard_s = time.monotonic()
             _kill(process)  # what it started and left behind may hold its streams open
         try:
             event = events.get(timeout=_POLL_S)
         except queue.Empty:
             # Held open by somebody who left its group; or, on a loaded machine, our threads have not read it all yet.
-            if is_gone and time.monotonic() - heard_s > _SILENCE_S:
+            if time.monotonic() - max(gone_s, heard_s) > _SILENCE_S:
                 return
             continue
+        if time.monotonic() - gone_s > _REST_S:
+            return
         open_streams, heard_s = open_streams - (event is None), time.monotonic()
         yield event
     while process.poll() is None:

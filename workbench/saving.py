@@ -49,8 +49,12 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write a file in one step; makes its folder. Raises OSError, and ValueError for what is no path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.part")
-    draft.write_bytes(content)
-    draft.replace(path)
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def sha256_of(path: Path) -> str:

@@ -17,6 +17,9 @@ import psutil
 import pytest
 from jupyterlab_page import Lab, screenshot_path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/models.py, tests/ports.py
+
 from ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jupyterlab_page import Lab, button, cell_errors, fill, run_cell, show_widget, take_screenshots
+from models import save
 from playwright.sync_api import Locator, Page, expect
 
 from workbench.calibration.collection import Collection, save_collection
 from workbench.calibration.histograms import Counter
 from workbench.model import load_model
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/models.py
-
-from models import save
 
 pytestmark = pytest.mark.browser
 MODEL, DATA = "data/models/fashion_cnn.onnx", "data/fashion_mnist_test"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,11 @@ def test_what_takes_runs_says_how_those_of_a_search_are_found(shell: Shell, sear
 def test_a_search_whose_runs_were_forgotten_says_so(shell: Shell, home: Path) -> None:
     keep_search(tuned())
     assert "none of its runs is in the history any more" in shell("show", tuned().id)
+
+
+def test_of_several_searches_more_of_the_id_is_asked_for(shell: Shell, search: Tuned) -> None:
+    keep_search(replace(search, id=f"{search.id[:4]}ffffffff"))
+    assert "2 searches have an id that starts with" in shell("show", search.id[:4], status=2)
 
 
 def test_what_is_neither_is_told(shell: Shell, search: Tuned) -> None:

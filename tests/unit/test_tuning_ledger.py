@@ -81,6 +81,15 @@ def test_what_became_of_a_later_try_takes_the_place_of_a_failure(earlier: str, l
     assert [run.note for run in History().list(Filter(kind="trial"))] == ["another one"]
 
 
+def test_a_failure_that_a_baseline_names_stays() -> None:
+    keep(judged(FAILED))
+    History().name_baseline("bad", judged(FAILED).id)
+    keep(replace(judged(FAILED), reason="another one"))
+    assert trial_of(History(), judged(FAILED).id) == judged(FAILED)
+    keep(a_trial())
+    assert trial_of(History(), a_trial().id) == a_trial()
+
+
 @pytest.mark.parametrize("earlier", [FAILED, PRUNED])
 def test_a_measurement_takes_the_place_of_a_failure(earlier: str) -> None:
     keep(judged(earlier))

@@ -412,6 +412,24 @@ def test_the_same_finalists_are_not_measured_again(engine: str) -> None:
     assert third.finals[H200] == 1
 
 
+def test_finals_of_an_earlier_call_do_not_choose_among_later_trials(engine: str) -> None:
+    """The only worker of a column leaves after new trials, and so before the finals."""
+
+    def leave(crew: SimulatedCrew) -> None:
+        if sum(count for (column, _), count in crew.executions.items() if column == L4) >= 8:
+            crew.grounds_by_name.pop("l4", None)
+
+    workers = {"h200": ground("one", "GPU-0", H200), "l4": ground("two", "GPU-0", L4)}
+    first, second = (SimulatedCrew(dict(workers), engine=engine) for _ in range(2))
+    before = search(plan(SMALL), first, Budget(8, patience_s=300))
+    second.on_wait = leave
+    after = search(plan(SMALL), second, Budget(40, patience_s=300))
+    one, other = (next(item for item in found.columns if item.name == L4) for found in (before, after))
+    assert one.finals is not None and len(after.of(L4)) > len(before.of(L4)) and second.finals[L4] == 0
+    assert other.finals is None and other.finalists != one.finalists
+    assert f"{L4}: nobody was there to measure the finalists in turns." in after.notes
+
+
 def test_other_finalists_are_measured_in_turns(engine: str) -> None:
     first, second = crew_with(engine), crew_with(engine)
     before = search(plan(SMALL), first, Budget(3, patience_s=300))

@@ -146,13 +146,9 @@ def _search(which: str) -> Tuned | None:
     second to import."""
     if not re.fullmatch("[0-9a-f]{1,12}", which.lower()):
         return None
-    from workbench.tuning.recorded import find_search
+    from workbench.tuning.recorded import stored_search
 
-    try:
-        found = find_search(which)
-    except UnknownRun:
-        return None
-    return None if found.recorded else found
+    return stored_search(which)
 
 
 def _run(history: History, which: str) -> Run:

@@ -78,7 +78,9 @@ def _most(sessions: Mapping[str, Runs], first: Sample) -> int:
     for name, array in first.feeds.items():
         if array.dtype.kind in "OSU":
             raise FeedError(f"{first.id}: input {name} is text, which does not travel; leave the scheduler out.")
-    size = sum(np.asarray(array).nbytes for runs in sessions.values() for array in runs.run(first.feeds).values())
+    size = sum(
+        np.asarray(array).nbytes for runs in sessions.values() for array in (_outputs(runs, first.feeds) or {}).values()
+    )
     return max(1, SHARD_BYTES // max(1, size))
 
 

@@ -16,12 +16,11 @@ from filelock import FileLock, Timeout
 
 from workbench.errors import ModelError, StoreError
 from workbench.model import Model, load_model
-from workbench.saving import save_model
+from workbench.saving import save_model, sha256_of
 from workbench.store import EngineStore
 
 PATIENCE_S = 300.0
 """For another process that writes the same files."""
-_CHUNK = 1 << 22
 _CLOCK_TICK_NS = 50_000_000
 """Two changes within one tick of the file system's clock bear the same time."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -69,7 +68,7 @@ def pack(source: str | Path | Model) -> Parcel:
         path = Path(os.path.abspath(Path(source).expanduser()))
         paths = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     try:
-        files = tuple((file.relative_to(path.parent).as_posix(), _digest(file)) for file in paths)
+        files = tuple((file.relative_to(path.parent).as_posix(), sha256_of(file)) for file in paths)
     except OSError as error:
         raise StoreError(f"{error.filename}: cannot be read ({error.strerror}).") from error
     if not files:
@@ -208,7 +207,7 @@ def _is_whole(parcel: Parcel, root: Path) -> bool:
         stamps = tuple(_stamp(root / name) for name, _ in parcel.files)
         if _checked.get((parcel, root)) == stamps:
             return True
-        if any(_digest(root / name) != digest for name, digest in parcel.files):
+        if any(sha256_of(root / name) != digest for name, digest in parcel.files):
             return False
         if _key_of(parcel.files) != parcel.key and load_model(root / parcel.name).sha256 != parcel.key:
             return False
@@ -230,11 +229,3 @@ def _key_of(files: tuple[tuple[str, str], ...]) -> str:
         return files[0][1]
     lines = (f"{name.partition('/')[2]}\0{digest}\n" for name, digest in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

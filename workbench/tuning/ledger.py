@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.accuracy import finite
-from workbench.errors import StoreError
+from workbench.errors import StoreError, UnknownRun
 from workbench.runs import History, Run
 from workbench.store import EngineStore
 from workbench.tuning.candidate import Candidate
@@ -76,16 +75,23 @@ def keep_trial(history: History, trial: Trial, task: Task, ground: Ground, model
     except StoreError:  # one is there already, or nothing can be written
         kept = trial_of(history, trial.id)
         if kept is None or not (kept.is_complete or kept.to_json() == data["trial"]):
-            _delete(history, trial.id)
+            if not _delete(history, trial.id) and kept is not None:
+                return
             history.add(run, data)
     judged = task.trial_id(candidate, ground.place(candidate.backend), judged=True)
     if trial.is_complete and trial_of(history, judged) is not None:
         _delete(history, judged)
 
 
-def _delete(history: History, trial_id: str) -> None:
-    with contextlib.suppress(StoreError):  # it is gone already, or a baseline names it
+def _delete(history: History, trial_id: str) -> bool:
+    """Whether it is gone now: it stays where a baseline names it."""
+    try:
         history.delete(Run(trial_id, ""))
+    except UnknownRun:  # it was gone already
+        return True
+    except StoreError:
+        return False
+    return True
 
 
 def still_there(trial: Trial, store: EngineStore) -> bool:

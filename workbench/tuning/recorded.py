@@ -40,21 +40,27 @@ def stored_searches(folder: str | Path | None = None) -> tuple[Path, ...]:
     return tuple(path for _, path in sorted(found, reverse=True))
 
 
+def stored_search(name: str, folder: str | Path | None = None) -> Tuned | None:
+    """name: the id of a search that was run here, or its beginning. None where there is none; raises UnknownRun where
+    there are several."""
+    wanted = name.strip().lower()
+    found = [item for item in stored_searches(folder) if wanted and item.name.startswith(wanted)]
+    if len(found) > 1:
+        raise UnknownRun(f"{len(found)} searches have an id that starts with {name!r}; write more of it.")
+    return replace(load_tuned(found[0]), recorded="") if found else None
+
+
 def find_search(name: str, folder: str | Path | None = None) -> Tuned:
     """name: a search's id or its beginning, or a file that `save_tuned` wrote; also the beginning of a recorded one's.
 
     What was run here is not labelled as recorded. Raises UnknownRun where there is none, or several; ViewError for a
     file that is no search.
     """
-    path = Path(name).expanduser()
+    path, wanted = Path(name).expanduser(), name.strip().lower()
     if path.is_file():
         return load_tuned(path)
-    wanted = name.strip().lower()
-    found = [item for item in stored_searches(folder) if wanted and item.name.startswith(wanted)]
-    if len(found) > 1:
-        raise UnknownRun(f"{len(found)} searches have an id that starts with {name!r}; write more of it.")
-    if found:
-        return replace(load_tuned(found[0]), recorded="")
+    if found := stored_search(name, folder):
+        return found
     for item in recorded_sweeps():
         if wanted and item.id.startswith(wanted):
             return item

@@ -254,6 +254,9 @@ class _Run:
 
     def _finish(self, lane: Lane) -> None:
         """Who won, with its engine in the store."""
+        if not lane.is_done:
+            finals_of(lane, self.plan)  # those of an earlier call count for the same finalists only
+            self.notes[f"{lane.ground.column}: nobody was there to measure the finalists in turns."] = None
         found = winner_of(lane, self.plan)
         if found is None:
             self.notes[why_nobody(lane, self.plan)] = None

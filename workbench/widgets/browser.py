@@ -12,7 +12,7 @@ _STATIC = Path(__file__).parent / "static"
 
 def script(*names: str) -> str:
     """Scripts of static/ as one module."""
-    return "".join((_STATIC / f"{name}.js").read_text() for name in names)
+    return "".join((_STATIC / f"{name}.js").read_text("utf-8") for name in names)
 
 
 class CopyButton(anywidget.AnyWidget):
