@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from workbench.commands import options, tuning_options
+from workbench.commands import data_options, options, tuning_options
 from workbench.errors import WorkbenchError
 
 Run = Callable[[argparse.Namespace], tuple[Any, str] | tuple[Any, str, int]]
@@ -162,7 +162,7 @@ def _calibration_verbs(command: Command) -> None:
     """What int8 needs."""
     calibrate = command("calibrate", "calibrating:calibrate", "collect the ranges of activations, for int8")
     options.model_options(calibrate)
-    options.calibrate_options(calibrate)
+    data_options.calibrate_options(calibrate)
 
     calibration = command(
         "calibration", "calibrating:calibration", "show, convert or merge calibration files of every kind"
@@ -172,13 +172,13 @@ def _calibration_verbs(command: Command) -> None:
     calibration.add_argument("--output", "-o", metavar="FILE")
     calibration.add_argument("--model", metavar="FILE.onnx", help="check the ranges against this model")
     calibration.add_argument("--dim", action="append", default=[], help=argparse.SUPPRESS)
-    options.algorithm_options(calibration)
+    data_options.algorithm_options(calibration)
 
     sensitivity = command(
         "sensitivity", "calibrating:sensitivity", "which layers int8 costs accuracy, and which to leave in float"
     )
     options.model_options(sensitivity)
-    options.sensitivity_options(sensitivity)
+    data_options.sensitivity_options(sensitivity)
 
 
 def _hybrid_verbs(command: Command) -> None:
@@ -229,14 +229,14 @@ def _hybrid_verbs(command: Command) -> None:
 def _contest_verbs(command: Command) -> None:
     """The steps of PaddleSlim's TensorRT tutorial."""
     dataset = command("dataset", "evaluating:dataset", "write pictures as the binary data set of Paddle's tutorials")
-    options.source_options(dataset)
-    options.data_options(dataset)
+    data_options.source_options(dataset)
+    data_options.data_options(dataset)
     dataset.add_argument("--output", "-o", required=True, metavar="FILE.bin")
 
     text = "how fast a model runs on a data set, by back end and precision; as the tutorial's run_benchmark.sh"
-    options.benchmark_options(command("benchmark", "evaluating:run_benchmark", text))
+    data_options.benchmark_options(command("benchmark", "evaluating:run_benchmark", text))
     text = "how accurate a model is on a data set, by back end and precision; as the tutorial's test_acc.sh"
-    options.accuracy_options(command("accuracy", "evaluating:run_accuracy", text))
+    data_options.accuracy_options(command("accuracy", "evaluating:run_accuracy", text))
 
 
 def _deploy_verb(command: Command) -> None:

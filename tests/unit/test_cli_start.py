@@ -61,7 +61,7 @@ def test_importing_the_command_line_imports_nothing_heavy(bare: set[str]) -> Non
 
 
 def test_importing_the_command_line_imports_no_command(bare: set[str]) -> None:
-    assert commands(bare) == {"options", "tuning_options"}
+    assert commands(bare) == {"data_options", "options", "tuning_options"}
 
 
 @pytest.mark.parametrize("part", ["calibration", "export", "deploy", "report", "plots", "qdq", "contest", "study"])
@@ -73,14 +73,14 @@ def test_the_command_line_starts_without_what_few_commands_need(part: str, bare:
 def test_questions_about_the_program_import_no_command(word: str) -> None:
     printed, modules = started(word)
     assert printed.startswith("workbench " if word == "--version" else "usage: workbench ")
-    assert commands(modules) == {"options", "tuning_options"}
+    assert commands(modules) == {"data_options", "options", "tuning_options"}
 
 
 def test_listing_runs_imports_no_other_command(home: Path) -> None:
     _, runs = filled(home, count=3)
     printed, modules = started("runs")
     assert all(run.id[:8] in printed for run in runs)
-    assert commands(modules) == {"options", "tuning_options", "history"}
+    assert commands(modules) == {"data_options", "options", "tuning_options", "history"}
     assert not HEAVY & packages(modules)
 
 

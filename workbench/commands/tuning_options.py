@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from workbench.commands import options
+from workbench.commands import data_options, options
 from workbench.evaluation import METRICS
 
 
@@ -35,7 +35,7 @@ def tune_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--compared", type=options.count, default=1000, metavar="N", help="for accuracy (default 1000; 0: all others)"
     )
-    options.picture_options(parser)
+    data_options.picture_options(parser)
     work = parser.add_argument_group("how long, and where")
     work.add_argument("--trials", type=options.positive, metavar="N", help="in all (default 25, without --minutes)")
     work.add_argument(
@@ -48,7 +48,7 @@ def tune_options(parser: argparse.ArgumentParser) -> None:
         help="auto: all of few candidates, else what Optuna's estimator proposes",
     )  # fmt: skip
     work.add_argument("--finals-again", action="store_true", help="measure the same finalists in turns once more")
-    options.scheduler_option(work, "try candidates on")
+    data_options.scheduler_option(work, "try candidates on")
     parser.add_argument(
         "--output", "-o", metavar="FILE", help="the report, .html or .md (default: in the workbench's own folder)"
     )

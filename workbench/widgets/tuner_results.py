@@ -92,7 +92,9 @@ def _finite(value: float) -> float | None:
 
 
 def _text(objective: str, value: float | None) -> str:
-    return "" if value is None else f"{value:,.{_DIGITS[objective]}f}"
+    """Memory of 0 bytes was not seen: the engine is small, or a recording tells none."""
+    is_seen = value is not None and not (objective == "memory" and not value)
+    return f"{value:,.{_DIGITS[objective]}f}" if is_seen else ""
 
 
 # ---- one trial
